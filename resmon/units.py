@@ -1,0 +1,294 @@
+"""Numbers for people: one rule for how each quantity is written, the same in text, HTML and the panel.
+
+The panel's ``format.ts`` is the twin of this module; ``tests/data/number_format.json`` holds both to the same
+answers. A value that is unknown (``None`` or not finite) is ``–``, never 0. Units follow a narrow no-break space,
+thousands are parted by one, the minus is U+2212.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+THIN = "\u202f"
+UNKNOWN = "–"
+MINUS = "\u2212"
+GIB = 1024.0**3
+
+Interval = tuple[float | None, float | None, float | None]
+"""A value and the ends of its 95 % interval."""
+
+_JOULE_STEPS = ((0, "J"), (3, "kJ"), (6, "MJ"), (9, "GJ"), (12, "TJ"))
+_PER_ITEM_STEPS = ((-9, "nJ"), (-6, "µJ"), (-3, "mJ"), *_JOULE_STEPS)
+_LEAST_JOULE = 0.1
+_SLACK = 1e-9  # relative: keeps 0.07 / 0.01 = 7.000000000000001 from being rounded up to 8
+
+
+def known(value: float | None) -> bool:
+    """True for a finite number: what is not known is shown, never computed with."""
+    return value is not None and math.isfinite(value)
+
+
+def format_measured(value_j: float | None, low_j: float | None, high_j: float | None) -> str:
+    """Measured joules, ``156 ± 12 kJ``.
+
+    U is the larger of the two half-widths, so that ``value ± U`` always contains the interval; it is rounded up
+    to one significant digit (two where it starts with 1 or 2) and the value to the same place. Where ± would
+    mislead - one half-width more than twice the other, or U as large as the value - the ends are written
+    instead: ``0.8 [0, 4] J``. Below 0.1 J only the upper end is told: ``< 0.1 J``. Without ends: three digits.
+    """
+    return _measured(value_j, low_j, high_j, _JOULE_STEPS, "", _LEAST_JOULE)
+
+
+def format_estimated(value_j: float | None, low_j: float | None, high_j: float | None) -> str:
+    """Estimated joules, ``27 [12, 61] kJ``: at most two digits each, the ends rounded outwards, never without ends."""
+    return _bracketed(value_j, low_j, high_j, _JOULE_STEPS, "", _LEAST_JOULE)
+
+
+def format_measured_per_item(value_j: float | None, low_j: float | None, high_j: float | None, items_unit: str) -> str:
+    """Measured joules per item, ``0.112 ± 0.009 J/image``; the rules of :func:`format_measured`, down to nJ."""
+    return _measured(value_j, low_j, high_j, _PER_ITEM_STEPS, f"/{singular(items_unit)}", 0.0)
+
+
+def format_estimated_per_item(value_j: float | None, low_j: float | None, high_j: float | None, items_unit: str) -> str:
+    """Estimated joules per item, ``0.11 [0.04, 0.3] J/image``; the rules of :func:`format_estimated`, down to nJ."""
+    return _bracketed(value_j, low_j, high_j, _PER_ITEM_STEPS, f"/{singular(items_unit)}", 0.0)
+
+
+def format_energy_parts(
+    *,
+    measured: Interval = (None, None, None),
+    estimated: Interval = (None, None, None),
+    not_covered: Sequence[str] = (),
+) -> str:
+    """``measured 156 ± 12 kJ | estimated 27 [12, 61] kJ | not covered: PSU, fans``: one line that adds nothing up.
+
+    A missing measured part is said (``measured –``); a missing estimate is left out, as nothing lacks then.
+    """
+    parts = [f"measured {format_measured(*measured)}"]
+    if known(estimated[0]):
+        parts.append(f"estimated {format_estimated(*estimated)}")
+    if not_covered:
+        parts.append(f"not covered: {', '.join(not_covered)}")
+    return " | ".join(parts)
+
+
+def format_power_w(value_w: float | None) -> str:
+    """Whole watts, ``512 W``; from 1000 W on kilowatts with three digits, ``1.12 kW``."""
+    if value_w is None or not math.isfinite(value_w):
+        return UNKNOWN
+    if abs(value_w) < 999.5:
+        return f"< 1{THIN}W" if 0 < value_w < 0.5 else f"{_number(value_w, 0)}{THIN}W"
+    return f"{_digits(value_w / 1000.0, 3)}{THIN}kW"
+
+
+def format_percent(fraction: float | None) -> str:
+    """A fraction as whole per cent, ``78 %``."""
+    if fraction is None or not math.isfinite(fraction):
+        return UNKNOWN
+    return f"{_number(fraction * 100.0, 0)}{THIN}%"
+
+
+def format_small_percent(fraction: float | None) -> str:
+    """A fraction that is far below 1 as per cent with two digits, ``0.06 %``; ``< 0.01 %`` below that."""
+    if fraction is None or not math.isfinite(fraction):
+        return UNKNOWN
+    percent = fraction * 100.0
+    if 0 <= percent < 0.01:
+        return f"< 0.01{THIN}%"
+    return f"{_digits(percent, 2, least=-2)}{THIN}%"
+
+
+def format_temperature_c(value_c: float | None) -> str:
+    """Whole degrees Celsius, ``61 °C``."""
+    if value_c is None or not math.isfinite(value_c):
+        return UNKNOWN
+    return f"{_number(value_c, 0)}{THIN}°C"
+
+
+def gib_number(value_bytes: float | None) -> str:
+    """Bytes as GiB (2^30) with three digits and no unit, for ``41.2 of 140 GiB``."""
+    if value_bytes is None or not math.isfinite(value_bytes):
+        return UNKNOWN
+    gib = value_bytes / GIB
+    if 0 < gib < 0.005:
+        return "< 0.01"
+    return "0" if gib == 0 else _digits(gib, 3, least=-2)
+
+
+def format_gib(value_bytes: float | None) -> str:
+    """Bytes as GiB (2^30) with three digits, ``41.2 GiB``: as ``nvidia-smi`` and allocator errors count."""
+    text = gib_number(value_bytes)
+    return text if text == UNKNOWN else f"{text}{THIN}GiB"
+
+
+def format_rate(value_bytes_per_s: float | None) -> str:
+    """Bytes per second in decimal units, ``3.1 MB/s``, ``412 MB/s``."""
+    if value_bytes_per_s is None or not math.isfinite(value_bytes_per_s):
+        return UNKNOWN
+    kilo = value_bytes_per_s / 1000.0
+    if kilo == 0:
+        return f"0{THIN}kB/s"
+    if kilo < 0.05:
+        return f"< 0.1{THIN}kB/s"
+    for unit in ("kB/s", "MB/s"):
+        if kilo < 999.5:
+            return f"{_digits(kilo, 2, least=-1)}{THIN}{unit}"
+        kilo /= 1000.0
+    return f"{_digits(kilo, 2, least=-1)}{THIN}GB/s"
+
+
+def format_items_per_s(value_per_s: float | None, items_unit: str = "items") -> str:
+    """Throughput with three digits, four from 1 000 on: ``84.2 images/s``, ``8 420 images/s``."""
+    if value_per_s is None or not math.isfinite(value_per_s):
+        return UNKNOWN
+    return f"{_digits(value_per_s, 4 if abs(value_per_s) >= 999.5 else 3)}{THIN}{items_unit}/s"
+
+
+def format_duration(duration_s: float | None) -> str:
+    """A clock that runs: ``0:07``, ``2:47``, ``1:52:03``. Whole seconds, cut and not rounded."""
+    if duration_s is None or not math.isfinite(duration_s):
+        return UNKNOWN
+    minutes, seconds = divmod(int(max(0.0, duration_s)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def format_duration_words(duration_s: float | None) -> str:
+    """A duration that is over: ``31 ms``, ``7.2 s``, ``3 min 12 s``, ``1 h 52 min``."""
+    if duration_s is None or not math.isfinite(duration_s):
+        return UNKNOWN
+    duration_s = max(0.0, duration_s)
+    if duration_s < 0.0009995:
+        return f"< 1{THIN}ms" if duration_s < 0.0005 else f"1{THIN}ms"
+    if duration_s < 0.9995:
+        return f"{_digits(duration_s * 1000.0, 2, least=0)}{THIN}ms"
+    if duration_s < 59.95:
+        return f"{_digits(duration_s, 3, least=-1)}{THIN}s"
+    whole = math.floor(duration_s + 0.5)
+    if whole < 3600:
+        return f"{whole // 60}{THIN}min {whole % 60}{THIN}s"
+    minutes = math.floor(duration_s / 60.0 + 0.5)
+    return f"{minutes // 60}{THIN}h {minutes % 60}{THIN}min"
+
+
+def singular(items_unit: str) -> str:
+    """``images`` → ``image``, ``batches`` → ``batch``: the unit of one item, for ``J/image``."""
+    if items_unit.endswith(("ches", "shes", "xes", "sses")):
+        return items_unit[:-2]
+    if items_unit.endswith("ies") and len(items_unit) > 4:
+        return f"{items_unit[:-3]}y"
+    return items_unit[:-1] if items_unit.endswith("s") and not items_unit.endswith("ss") else items_unit
+
+
+Steps = Sequence[tuple[int, str]]
+
+
+def _measured(
+    value: float | None, low: float | None, high: float | None, steps: Steps, suffix: str, least: float
+) -> str:
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return _plain(value, steps, suffix, least)
+    below, above = max(0.0, value - low), max(0.0, high - value)
+    u = max(below, above)
+    if u <= abs(value) * 1e-12:
+        return _plain(value, steps, suffix, least)
+    if value < least or u >= value or max(below, above) > 2.0 * min(below, above) * (1.0 + _SLACK):
+        return _bracketed(value, low, high, steps, suffix, least)
+    shown_u, place = _round_up(u)
+    exponent, unit = _step(_round(value, place), steps)
+    shown = _number(value / 10.0**exponent, place - exponent)
+    return f"{shown} ± {_number(shown_u / 10.0**exponent, place - exponent)}{THIN}{unit}{suffix}"
+
+
+def _bracketed(
+    value: float | None, low: float | None, high: float | None, steps: Steps, suffix: str, least: float
+) -> str:
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    finite_high = high if high is not None and math.isfinite(high) else None
+    if value < least:
+        return _below(max(least, finite_high or 0.0), steps, suffix)
+    if value <= 0:
+        return _below(finite_high, steps, suffix) if finite_high else UNKNOWN
+    place = _leading(value) - 1
+    exponent, unit = _step(_round(value, place), steps)
+    scaled = value / 10.0**exponent
+    place = max(_leading(scaled) - 1, -1) if exponent == steps[0][0] else _leading(_round(scaled, place - exponent)) - 1
+    ends = ", ".join(
+        UNKNOWN if end is None or not math.isfinite(end) else _outward(end / 10.0**exponent, place, up=up)
+        for end, up in ((low, False), (high, True))
+    )
+    return f"{_number(scaled, place)} [{ends}]{THIN}{unit}{suffix}"
+
+
+def _plain(value: float, steps: Steps, suffix: str, least: float) -> str:
+    if value < least:
+        return _below(least, steps, suffix)
+    exponent, unit = _step(_round(value, _leading(value) - 2), steps) if value else steps[0]
+    return f"{_digits(value / 10.0**exponent, 3)}{THIN}{unit}{suffix}"
+
+
+def _below(bound: float, steps: Steps, suffix: str) -> str:
+    shown, place = _round_up(bound)
+    exponent, unit = _step(shown, steps)
+    text = _number(shown / 10.0**exponent, place - exponent)
+    return f"< {text.rstrip('0').rstrip('.') if '.' in text else text}{THIN}{unit}{suffix}"
+
+
+def _outward(value: float, place: int, *, up: bool) -> str:
+    """An end of an interval, at most two digits and not finer than ``place``, rounded away from the value."""
+    if value <= 0:
+        return "0"
+    place = max(place, _leading(value) - 1)
+    scaled = value * 10.0**-place
+    whole = math.ceil(scaled * (1.0 - _SLACK)) if up else math.floor(scaled * (1.0 + _SLACK))
+    return "0" if whole == 0 else _number(whole / 10.0**-place if place < 0 else whole * 10.0**place, place)
+
+
+def _round_up(u: float) -> tuple[float, int]:
+    """``u`` rounded up to one significant digit, two where it starts with 1 or 2, and the place of the last digit."""
+    leading = _leading(u)
+    first = int(u / 10.0**leading * (1.0 + _SLACK))
+    place = leading - 1 if first in (1, 2) else leading
+    return math.ceil(u / 10.0**place * (1.0 - _SLACK)) * 10.0**place, place
+
+
+def _step(value: float, steps: Steps) -> tuple[int, str]:
+    """The prefix with which ``value`` lies in 1 to 999.9; the first or last one where none does."""
+    chosen = steps[0]
+    for step in steps[1:]:
+        if abs(value) >= 10.0 ** step[0] * (1.0 - _SLACK):
+            chosen = step
+    return chosen
+
+
+def _leading(value: float) -> int:
+    """The power of ten of the first significant digit."""
+    magnitude = abs(value)
+    exponent = math.floor(math.log10(magnitude))
+    return exponent + 1 if magnitude >= 10.0 ** (exponent + 1) * (1.0 - _SLACK) else exponent
+
+
+def _round(value: float, place: int) -> float:
+    if place < 0:
+        return math.floor(value * 10.0**-place + 0.5) / 10.0**-place
+    return math.floor(value / 10.0**place + 0.5) * 10.0**place
+
+
+def _digits(value: float, digits: int, *, least: int | None = None) -> str:
+    """``value`` with so many significant digits, whole numbers always whole, nothing finer than ``least``."""
+    if value == 0:
+        return "0"
+    place = min(_leading(value) - digits + 1, 0 if digits < 4 else 1)
+    if _leading(_round(value, place) or value) > _leading(value):
+        place = min(place + 1, 0 if digits < 4 else 1)
+    return _number(value, place if least is None else max(place, least))
+
+
+def _number(value: float, place: int) -> str:
+    rounded = _round(abs(value), place)
+    text = f"{rounded:,.{max(0, -place)}f}".replace(",", THIN)
+    return f"{MINUS}{text}" if value < 0 and rounded else text
