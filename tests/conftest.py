@@ -1,0 +1,33 @@
+"""Fixtures of the whole suite: every test must end with nothing of resmon left over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from tests.leftovers import hooks_of, left_since, traces
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    before = traces()
+    yield
+    left = left_since(before)
+    assert not left, "this test left behind: " + "; ".join(left)
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
+    """Give a real IPython shell with a profile of its own; unloads resmon at the end if the test did not."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    yield shell
+    if "resmon" in shell.extension_manager.loaded:
+        shell.extension_manager.unload_extension("resmon")
+    shell.restore_sys_module_state()
+    left = hooks_of(shell)
+    assert not left, "the extension left behind: " + "; ".join(left)
