@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple, TypeGuard
 
 THIN = "\u202f"
 UNKNOWN = "–"
@@ -18,13 +19,25 @@ GIB = 1024.0**3
 Interval = tuple[float | None, float | None, float | None]
 """A value and the ends of its 95 % interval."""
 
-_JOULE_STEPS = ((0, "J"), (3, "kJ"), (6, "MJ"), (9, "GJ"), (12, "TJ"))
-_PER_ITEM_STEPS = ((-9, "nJ"), (-6, "µJ"), (-3, "mJ"), *_JOULE_STEPS)
-_LEAST_JOULE = 0.1
 _SLACK = 1e-9  # relative: keeps 0.07 / 0.01 = 7.000000000000001 from being rounded up to 8
 
 
-def known(value: float | None) -> bool:
+class _Scale(NamedTuple):
+    """The prefixes of a unit as powers of ten, what follows it, and the least value that is written as itself."""
+
+    steps: tuple[tuple[int, str], ...]
+    suffix: str
+    least: float
+
+
+_JOULES = _Scale(((0, "J"), (3, "kJ"), (6, "MJ"), (9, "GJ"), (12, "TJ")), "", 0.1)
+
+
+def _joules_per(items_unit: str) -> _Scale:
+    return _Scale(((-9, "nJ"), (-6, "µJ"), (-3, "mJ"), *_JOULES.steps), f"/{singular(items_unit)}", 0.0)
+
+
+def known(value: float | None) -> TypeGuard[float]:
     """True for a finite number: what is not known is shown, never computed with."""
     return value is not None and math.isfinite(value)
 
@@ -37,22 +50,22 @@ def format_measured(value_j: float | None, low_j: float | None, high_j: float | 
     mislead - one half-width more than twice the other, or U as large as the value - the ends are written
     instead: ``0.8 [0, 4] J``. Below 0.1 J only the upper end is told: ``< 0.1 J``. Without ends: three digits.
     """
-    return _measured(value_j, low_j, high_j, _JOULE_STEPS, "", _LEAST_JOULE)
+    return _measured(value_j, low_j, high_j, _JOULES)
 
 
 def format_estimated(value_j: float | None, low_j: float | None, high_j: float | None) -> str:
     """Estimated joules, ``27 [12, 61] kJ``: at most two digits each, the ends rounded outwards, never without ends."""
-    return _bracketed(value_j, low_j, high_j, _JOULE_STEPS, "", _LEAST_JOULE)
+    return _bracketed(value_j, low_j, high_j, _JOULES)
 
 
 def format_measured_per_item(value_j: float | None, low_j: float | None, high_j: float | None, items_unit: str) -> str:
     """Measured joules per item, ``0.112 ± 0.009 J/image``; the rules of :func:`format_measured`, down to nJ."""
-    return _measured(value_j, low_j, high_j, _PER_ITEM_STEPS, f"/{singular(items_unit)}", 0.0)
+    return _measured(value_j, low_j, high_j, _joules_per(items_unit))
 
 
 def format_estimated_per_item(value_j: float | None, low_j: float | None, high_j: float | None, items_unit: str) -> str:
     """Estimated joules per item, ``0.11 [0.04, 0.3] J/image``; the rules of :func:`format_estimated`, down to nJ."""
-    return _bracketed(value_j, low_j, high_j, _PER_ITEM_STEPS, f"/{singular(items_unit)}", 0.0)
+    return _bracketed(value_j, low_j, high_j, _joules_per(items_unit))
 
 
 def format_energy_parts(
@@ -75,7 +88,7 @@ def format_energy_parts(
 
 def format_power_w(value_w: float | None) -> str:
     """Whole watts, ``512 W``; from 1000 W on kilowatts with three digits, ``1.12 kW``."""
-    if value_w is None or not math.isfinite(value_w):
+    if not known(value_w):
         return UNKNOWN
     if abs(value_w) < 999.5:
         return f"< 1{THIN}W" if 0 < value_w < 0.5 else f"{_number(value_w, 0)}{THIN}W"
@@ -84,14 +97,14 @@ def format_power_w(value_w: float | None) -> str:
 
 def format_percent(fraction: float | None) -> str:
     """A fraction as whole per cent, ``78 %``."""
-    if fraction is None or not math.isfinite(fraction):
+    if not known(fraction):
         return UNKNOWN
     return f"{_number(fraction * 100.0, 0)}{THIN}%"
 
 
 def format_small_percent(fraction: float | None) -> str:
     """A fraction that is far below 1 as per cent with two digits, ``0.06 %``; ``< 0.01 %`` below that."""
-    if fraction is None or not math.isfinite(fraction):
+    if not known(fraction):
         return UNKNOWN
     percent = fraction * 100.0
     if 0 <= percent < 0.01:
@@ -101,14 +114,14 @@ def format_small_percent(fraction: float | None) -> str:
 
 def format_temperature_c(value_c: float | None) -> str:
     """Whole degrees Celsius, ``61 °C``."""
-    if value_c is None or not math.isfinite(value_c):
+    if not known(value_c):
         return UNKNOWN
     return f"{_number(value_c, 0)}{THIN}°C"
 
 
 def gib_number(value_bytes: float | None) -> str:
     """Bytes as GiB (2^30) with three digits and no unit, for ``41.2 of 140 GiB``."""
-    if value_bytes is None or not math.isfinite(value_bytes):
+    if not known(value_bytes):
         return UNKNOWN
     gib = value_bytes / GIB
     if 0 < gib < 0.005:
@@ -124,7 +137,7 @@ def format_gib(value_bytes: float | None) -> str:
 
 def format_rate(value_bytes_per_s: float | None) -> str:
     """Bytes per second in decimal units, ``3.1 MB/s``, ``412 MB/s``."""
-    if value_bytes_per_s is None or not math.isfinite(value_bytes_per_s):
+    if not known(value_bytes_per_s):
         return UNKNOWN
     kilo = value_bytes_per_s / 1000.0
     if kilo == 0:
@@ -140,14 +153,14 @@ def format_rate(value_bytes_per_s: float | None) -> str:
 
 def format_items_per_s(value_per_s: float | None, items_unit: str = "items") -> str:
     """Throughput with three digits, four from 1 000 on: ``84.2 images/s``, ``8 420 images/s``."""
-    if value_per_s is None or not math.isfinite(value_per_s):
+    if not known(value_per_s):
         return UNKNOWN
     return f"{_digits(value_per_s, 4 if abs(value_per_s) >= 999.5 else 3)}{THIN}{items_unit}/s"
 
 
 def format_duration(duration_s: float | None) -> str:
     """A clock that runs: ``0:07``, ``2:47``, ``1:52:03``. Whole seconds, cut and not rounded."""
-    if duration_s is None or not math.isfinite(duration_s):
+    if not known(duration_s):
         return UNKNOWN
     minutes, seconds = divmod(int(max(0.0, duration_s)), 60)
     hours, minutes = divmod(minutes, 60)
@@ -156,7 +169,7 @@ def format_duration(duration_s: float | None) -> str:
 
 def format_duration_words(duration_s: float | None) -> str:
     """A duration that is over: ``31 ms``, ``7.2 s``, ``3 min 12 s``, ``1 h 52 min``."""
-    if duration_s is None or not math.isfinite(duration_s):
+    if not known(duration_s):
         return UNKNOWN
     duration_s = max(0.0, duration_s)
     if duration_s < 0.0009995:
@@ -181,61 +194,54 @@ def singular(items_unit: str) -> str:
     return items_unit[:-1] if items_unit.endswith("s") and not items_unit.endswith("ss") else items_unit
 
 
-Steps = Sequence[tuple[int, str]]
-
-
-def _measured(
-    value: float | None, low: float | None, high: float | None, steps: Steps, suffix: str, least: float
-) -> str:
-    if value is None or not math.isfinite(value):
+def _measured(value: float | None, low: float | None, high: float | None, scale: _Scale) -> str:
+    if not known(value):
         return UNKNOWN
-    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-        return _plain(value, steps, suffix, least)
+    if not (known(low) and known(high)):
+        return _plain(value, scale)
     below, above = max(0.0, value - low), max(0.0, high - value)
     u = max(below, above)
     if u <= abs(value) * 1e-12:
-        return _plain(value, steps, suffix, least)
-    if value < least or u >= value or max(below, above) > 2.0 * min(below, above) * (1.0 + _SLACK):
-        return _bracketed(value, low, high, steps, suffix, least)
+        return _plain(value, scale)
+    if value < scale.least or u >= value or max(below, above) > 2.0 * min(below, above) * (1.0 + _SLACK):
+        return _bracketed(value, low, high, scale)
     shown_u, place = _round_up(u)
-    exponent, unit = _step(_round(value, place), steps)
+    exponent, unit = _step(_round(value, place), scale)
     shown = _number(value / 10.0**exponent, place - exponent)
-    return f"{shown} ± {_number(shown_u / 10.0**exponent, place - exponent)}{THIN}{unit}{suffix}"
+    return f"{shown} ± {_number(shown_u / 10.0**exponent, place - exponent)}{THIN}{unit}{scale.suffix}"
 
 
-def _bracketed(
-    value: float | None, low: float | None, high: float | None, steps: Steps, suffix: str, least: float
-) -> str:
-    if value is None or not math.isfinite(value):
+def _bracketed(value: float | None, low: float | None, high: float | None, scale: _Scale) -> str:
+    if not known(value):
         return UNKNOWN
-    finite_high = high if high is not None and math.isfinite(high) else None
-    if value < least:
-        return _below(max(least, finite_high or 0.0), steps, suffix)
+    finite_high = high if known(high) else None
+    if value < scale.least:
+        return _below(max(scale.least, finite_high or 0.0), scale)
     if value <= 0:
-        return _below(finite_high, steps, suffix) if finite_high else UNKNOWN
+        return _below(finite_high, scale) if finite_high else UNKNOWN
     place = _leading(value) - 1
-    exponent, unit = _step(_round(value, place), steps)
+    exponent, unit = _step(_round(value, place), scale)
     scaled = value / 10.0**exponent
-    place = max(_leading(scaled) - 1, -1) if exponent == steps[0][0] else _leading(_round(scaled, place - exponent)) - 1
+    place = max(-1, _leading(_round(scaled, place - exponent)) - 1)
     ends = ", ".join(
-        UNKNOWN if end is None or not math.isfinite(end) else _outward(end / 10.0**exponent, place, up=up)
+        _outward(end / 10.0**exponent, place, up=up) if known(end) else UNKNOWN
         for end, up in ((low, False), (high, True))
     )
-    return f"{_number(scaled, place)} [{ends}]{THIN}{unit}{suffix}"
+    return f"{_number(scaled, place)} [{ends}]{THIN}{unit}{scale.suffix}"
 
 
-def _plain(value: float, steps: Steps, suffix: str, least: float) -> str:
-    if value < least:
-        return _below(least, steps, suffix)
-    exponent, unit = _step(_round(value, _leading(value) - 2), steps) if value else steps[0]
-    return f"{_digits(value / 10.0**exponent, 3)}{THIN}{unit}{suffix}"
+def _plain(value: float, scale: _Scale) -> str:
+    if value < scale.least:
+        return _below(scale.least, scale)
+    exponent, unit = _step(_round(value, _leading(value) - 2), scale) if value else scale.steps[0]
+    return f"{_digits(value / 10.0**exponent, 3)}{THIN}{unit}{scale.suffix}"
 
 
-def _below(bound: float, steps: Steps, suffix: str) -> str:
+def _below(bound: float, scale: _Scale) -> str:
     shown, place = _round_up(bound)
-    exponent, unit = _step(shown, steps)
+    exponent, unit = _step(shown, scale)
     text = _number(shown / 10.0**exponent, place - exponent)
-    return f"< {text.rstrip('0').rstrip('.') if '.' in text else text}{THIN}{unit}{suffix}"
+    return f"< {text.rstrip('0').rstrip('.') if '.' in text else text}{THIN}{unit}{scale.suffix}"
 
 
 def _outward(value: float, place: int, *, up: bool) -> str:
@@ -256,10 +262,10 @@ def _round_up(u: float) -> tuple[float, int]:
     return math.ceil(u / 10.0**place * (1.0 - _SLACK)) * 10.0**place, place
 
 
-def _step(value: float, steps: Steps) -> tuple[int, str]:
+def _step(value: float, scale: _Scale) -> tuple[int, str]:
     """The prefix with which ``value`` lies in 1 to 999.9; the first or last one where none does."""
-    chosen = steps[0]
-    for step in steps[1:]:
+    chosen = scale.steps[0]
+    for step in scale.steps[1:]:
         if abs(value) >= 10.0 ** step[0] * (1.0 - _SLACK):
             chosen = step
     return chosen
