@@ -25,6 +25,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interacti
     """Give a real IPython shell with a profile of its own; unloads resmon at the end if the test did not."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    assert shell.extension_manager is not None
     yield shell
     if "resmon" in shell.extension_manager.loaded:
         shell.extension_manager.unload_extension("resmon")
