@@ -1,0 +1,260 @@
+"""What a finished measurement says, part by part: the words that its text and its HTML share.
+
+Measured and estimated stay apart in every part, and the pattern of each stands beside its word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from resmon import units
+from resmon.facts import Basis, EnergyComponent, GpuUse, Measurement
+from resmon.views.escape import plain, shortened
+from resmon.views.table import Cell, Column, Row
+
+MARKS = {"measured": "■", "estimated": "▨", "not covered": "□"}
+"""Pattern for how well something is known, as characters: it must survive where every style is stripped."""
+
+METHOD_WORDS = {"counter": "counters", "integrated": "power readings", "model": "model"}
+
+DEVICE_COLUMNS = (
+    Column(title="Device"),
+    Column(title="Energy", align="right"),
+    Column(title="How"),
+    Column(title="Mean W", align="right"),
+    Column(title="Max W", align="right"),
+    Column(title="Mean util", align="right"),
+    Column(title="Peak memory, yours", align="right"),
+    Column(title="Max °C", align="right"),
+    Column(title="Note", wrap=True),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """A figure, the word that says how well it is known (``measured``, …, or empty), and what it stands for."""
+
+    figure: str
+    known: str = ""
+    about: str = ""
+
+    @property
+    def caption(self) -> str:
+        """``■ measured, GPU counters``: mark, word and remark in one."""
+        word = f"{MARKS[self.known]} {self.known}" if self.known else ""
+        return ", ".join(part for part in (word, self.about) if part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The first line: sign, what ran, how it ended, how long it took and how fast it was."""
+
+    sign: str
+    label: str
+    ended: str
+    duration: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.label}, {self.ended} {self.duration}{self.after}"
+
+
+def outcome(m: Measurement, title: str | None = None, number: int | None = None) -> Outcome:
+    """How the span ended. ``title`` stands for the measurement's name, ``number`` is that of the cell."""
+    name = shortened(m.name if title is None else title)
+    label = " ".join(part for part in ("" if number is None else f"In [{number}]", name) if part) or "this span"
+    duration = units.format_duration_words(m.duration_s)
+    speed = "" if m.items_per_s is None else f" at {units.format_items_per_s(m.items_per_s, plain(m.items_unit))}"
+    if m.error is None:
+        return Outcome(sign="✓", label=label, ended="done in", duration=duration, after=speed)
+    ended = f"failed: {shortened(m.error, 120)} after"
+    return Outcome(sign="✗", label=label, ended=ended, duration=duration, after=f"{speed}, measured up to there")
+
+
+def headlines(m: Measurement) -> list[Headline]:
+    """The energy figures, the one that is known first; then energy per item; then what nothing covers."""
+    energy = m.energy
+    measured = Headline(
+        figure=units.format_measured(energy.measured_j, energy.measured_low_j, energy.measured_high_j),
+        known="measured",
+        about=_provenance(energy.components, "measured") or no_measured_reason(m),
+    )
+    found = [measured]
+    if energy.estimated_j is not None:
+        estimated = Headline(
+            figure=units.format_estimated(energy.estimated_j, energy.estimated_low_j, energy.estimated_high_j),
+            known="estimated",
+            about=_provenance(energy.components, "estimated"),
+        )
+        found.insert(1 if energy.measured_j is not None else 0, estimated)
+    per_item = _per_item(m)
+    if per_item is not None:
+        found.append(per_item)
+    if energy.not_covered:
+        found.append(Headline(figure=", ".join(plain(n) for n in energy.not_covered), known="not covered"))
+    return found
+
+
+def no_measured_reason(m: Measurement) -> str:
+    """Why nothing was measured, as far as the measurement knows."""
+    notes = [m.host.note if m.host else "", *(gpu.note for gpu in m.gpus)]
+    return next((plain(note) for note in notes if note), "nothing here has an energy sensor that can be read")
+
+
+def device_table(m: Measurement) -> tuple[list[Column], list[Row]]:
+    """A row for each device and, below them, for each component that belongs to none.
+
+    Components of one device with one basis are added; so are the ends of their intervals, which is what errors
+    with a common cause do. Columns in which nothing is known of any device are left out.
+    """
+    of_gpu: dict[str, list[EnergyComponent]] = {gpu.device.label: [] for gpu in m.gpus}
+    of_host: list[EnergyComponent] = []
+    of_none: list[EnergyComponent] = []
+    for c in m.energy.components:
+        of_gpu.get(c.device, of_host if c.kind == "cpu" else of_none).append(c)
+    rows: list[Row] = []
+    for gpu in m.gpus:
+        rows += _rows_of(_gpu_name(gpu), of_gpu[gpu.device.label], _gpu_cells(gpu))
+    rows += _rows_of(_host_name(m), of_host, _host_cells(m))
+    rows += [_energy_row(plain(c.device), [c]) for c in of_none]
+    kept = [i for i in range(len(DEVICE_COLUMNS)) if any(str(row[i]) not in ("", units.UNKNOWN) for row in rows)]
+    return [DEVICE_COLUMNS[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def remarks(m: Measurement) -> list[str]:
+    """Notes on the whole measurement, each a line."""
+    return [plain(note) for note in m.notes if note]
+
+
+def footer(m: Measurement) -> str:
+    """Samples, missed ticks, resmon's own share, the level of the intervals and the time of day it ended."""
+    rate = f" at {_rate(m.interval_s)}" if m.interval_s else ""
+    parts = [f"{m.samples} {'sample' if m.samples == 1 else 'samples'}{rate}, {m.missed} missed"]
+    if m.resmon_cpu_fraction is not None:
+        parts.append(f"resmon used {units.format_small_percent(m.resmon_cpu_fraction)} of a core")
+    parts.append(f"95{units.THIN}% intervals")
+    finished = (m.started_at + timedelta(seconds=m.duration_s)).astimezone()
+    parts.append(f"finished {finished:%H:%M:%S}")
+    return " · ".join(parts)
+
+
+def _rate(interval_s: float) -> str:
+    return f"{1.0 / interval_s:.3g}{units.THIN}Hz"
+
+
+def _per_item(m: Measurement) -> Headline | None:
+    if not m.items or m.items <= 0:
+        return None
+    energy, items = m.energy, m.items
+
+    def each(*values: float | None) -> list[float | None]:
+        return [None if value is None else value / items for value in values]
+
+    unit = plain(m.items_unit)
+    if energy.measured_j is not None:
+        value, low, high = each(energy.measured_j, energy.measured_low_j, energy.measured_high_j)
+        return Headline(figure=units.format_measured_per_item(value, low, high, unit), about="measured part only")
+    if energy.estimated_j is not None:
+        value, low, high = each(energy.estimated_j, energy.estimated_low_j, energy.estimated_high_j)
+        return Headline(figure=units.format_estimated_per_item(value, low, high, unit), about="estimated")
+    return None
+
+
+def _provenance(components: Sequence[EnergyComponent], basis: Basis) -> str:
+    """``GPU counters``, ``CPU model``: which kinds of device, by which method."""
+    by_method: dict[str, list[str]] = {}
+    for c in components:
+        if c.basis == basis:
+            kind = "module" if c.kind == "module" else c.kind.upper()
+            kinds = by_method.setdefault(METHOD_WORDS[c.method], [])
+            if kind not in kinds:
+                kinds.append(kind)
+    return "; ".join(f"{' and '.join(kinds)} {word}" for word, kinds in by_method.items())
+
+
+def _rows_of(name: Cell, components: Sequence[EnergyComponent], cells: Sequence[str]) -> list[Row]:
+    by_basis = [[c for c in components if c.basis == basis] for basis in ("measured", "estimated")]
+    found = [group for group in by_basis if group]
+    first = _energy_cells(found[0]) if found else (units.UNKNOWN, "")
+    return [(name, *first, *cells), *(_energy_row(str(name.strong), group) for group in found[1:])]
+
+
+def _energy_row(name: str, components: Sequence[EnergyComponent]) -> Row:
+    notes = "; ".join(dict.fromkeys(plain(c.note) for c in components if c.note))
+    return (Cell(name), *_energy_cells(components), "", "", "", "", "", notes)
+
+
+def _energy_cells(components: Sequence[EnergyComponent]) -> tuple[Cell, str]:
+    value, low, high = (
+        sum(values) for values in zip(*((c.energy_j, c.low_j, c.high_j) for c in components), strict=True)
+    )
+    basis = components[0].basis
+    written = (units.format_measured if basis == "measured" else units.format_estimated)(value, low, high)
+    figure, _, rest = written.partition(" ") if not written.startswith("<") else (written, "", "")
+    return Cell(figure, rest), f"{MARKS[basis]} {basis}"
+
+
+def _gpu_name(gpu: GpuUse) -> Cell:
+    return Cell(shortened(gpu.device.label, 24), shortened(_short_model(gpu.device.name), 32))
+
+
+def _short_model(name: str) -> str:
+    return plain(name).removeprefix("NVIDIA ").removeprefix("GeForce ")
+
+
+def _gpu_cells(gpu: GpuUse) -> tuple[str, ...]:
+    own = gpu.memory_own_peak_bytes is not None
+    memory = _of(gpu.memory_own_peak_bytes if own else gpu.memory_peak_bytes, gpu.device.memory_total_bytes)
+    notes = []
+    if gpu.throttled_fraction:
+        reason = plain(gpu.throttle_reason) or "throttled"
+        share = units.format_percent(gpu.throttled_fraction) if gpu.throttled_fraction >= 0.005 else "< 1\u202f%"
+        notes.append(f"⚠ {reason} {share} of the time")
+    if gpu.note:
+        notes.append(shortened(gpu.note, 120))
+    return (
+        _watts(gpu.power_mean_w),
+        _watts(gpu.power_max_w),
+        units.format_percent(gpu.utilization_mean),
+        memory if own or memory == units.UNKNOWN else f"all processes {memory}",
+        _degrees(gpu.temperature_max_c),
+        "; ".join(notes),
+    )
+
+
+def _host_name(m: Measurement) -> Cell:
+    if m.host is None:
+        return Cell("CPU")
+    cores = m.host.cpu_limit_cores or m.host.device.cores
+    return Cell(shortened(m.host.device.label, 24), "" if cores is None else f"{cores:g} cores")
+
+
+def _host_cells(m: Measurement) -> tuple[str, ...]:
+    host = m.host
+    return (
+        _watts(host.power_mean_w if host else None),
+        _watts(host.power_max_w if host else None),
+        units.format_percent(m.cpu_utilization),
+        _of(m.peak_memory_bytes, host.memory_limit_bytes if host else None),
+        _degrees(host.temperature_max_c if host else None),
+        shortened(host.note, 120) if host else "",
+    )
+
+
+def _of(value_bytes: float | None, total_bytes: float | None) -> str:
+    """``41.2 of 140 GiB``."""
+    if value_bytes is None:
+        return units.UNKNOWN
+    if total_bytes is None:
+        return units.format_gib(value_bytes)
+    return f"{units.gib_number(value_bytes)} of {units.format_gib(total_bytes)}"
+
+
+def _watts(value_w: float | None) -> str:
+    return units.format_power_w(value_w).removesuffix(f"{units.THIN}W")
+
+
+def _degrees(value_c: float | None) -> str:
+    return units.format_temperature_c(value_c).removesuffix(f"{units.THIN}°C")

@@ -1,0 +1,67 @@
+"""The frozen summary: what stays in the notebook when a measured cell is over.
+
+Text and HTML that live in trusted and untrusted notebooks, exports and sites that host code: tables, ``style``
+attributes and one picture, no script, nothing from elsewhere. The picture is a PNG: sites that host code and
+untrusted notebooks drop inline SVG, and the former SVG images too. No colour is set but a grey for
+rules, so that the summary wears the theme it is read in; with every style stripped it still reads in order.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from resmon.facts import Measurement
+from resmon.views import content, picture, table, text, timeline
+from resmon.views.escape import markup
+
+_BOX = "font-variant-numeric:tabular-nums lining-nums;font-size:13px;line-height:18px;max-width:940px;padding:2px 0"
+_HEADLINE = "display:inline-block;vertical-align:bottom;margin:0 36px 10px 0"
+_MUTED = "opacity:.8"
+
+
+def mimebundle(m: Measurement, title: str | None = None, number: int | None = None) -> dict[str, str]:
+    """The summary as ``text/plain`` and ``text/html``; ``title`` stands for the name, ``number`` is the cell's."""
+    return {"text/plain": text.measurement_text(m, title, number), "text/html": _html(m, title, number)}
+
+
+def _html(m: Measurement, title: str | None, number: int | None) -> str:
+    end = content.outcome(m, title, number)
+    parts = [
+        f'<div style="margin:0 0 8px">{end.sign} <b>{markup(end.label)}</b>, {markup(end.ended)} '
+        f"<b>{markup(end.duration)}</b>{markup_after(end.after)}</div>",
+        f"<div>{''.join(_headline(h) for h in content.headlines(m))}</div>",
+        table.to_html(*content.device_table(m), caption="Energy and use by device"),
+        _picture(m),
+        *(f'<div style="margin:4px 0 0">{markup(remark)}</div>' for remark in content.remarks(m)),
+        f'<div style="margin:8px 0 0;{_MUTED}">{markup(content.footer(m))}</div>',
+    ]
+    return f'<div style="{_BOX}">{"".join(parts)}</div>'
+
+
+def markup_after(after: str) -> str:
+    """:func:`markup`, with the space or comma in front kept."""
+    lead = after[: len(after) - len(after.lstrip())]
+    return lead + markup(after)
+
+
+def _headline(headline: content.Headline) -> str:
+    mark, _, word = headline.caption.partition(" ") if headline.known else ("", "", headline.caption)
+    known, comma, about = word.partition(", ") if headline.known else ("", "", word)
+    caption = f"{mark} <b>{known}</b>{comma}{markup(about)}" if known else markup(about)
+    size = "font-size:14px;line-height:20px" if headline.known == "not covered" else "font-size:23px;line-height:32px;font-weight:600"
+    return (
+        f'<div style="{_HEADLINE}"><div style="{size}">{markup(headline.figure)}</div>'
+        f"<div>{caption}</div></div>"
+    )
+
+
+def _picture(m: Measurement) -> str:
+    drawn = picture.timeline_png(m)
+    if drawn is None:
+        return ""
+    source = base64.b64encode(drawn).decode("ascii")
+    return (
+        '<div style="overflow-x:auto;max-width:100%;margin:12px 0 0">'
+        f'<img src="data:image/png;base64,{source}" width="{picture.WIDTH}" alt="{markup(timeline.describe(m))}" '
+        'style="display:block;width:100%;min-width:520px;height:auto;margin:0"></div>'
+    )

@@ -1,0 +1,41 @@
+"""A measurement as plain text: one line for a log, several for where nothing else can be shown."""
+
+from __future__ import annotations
+
+from resmon import units
+from resmon.facts import Measurement
+from resmon.views import content, table
+from resmon.views.escape import plain, shortened
+
+
+def measurement_line(m: Measurement) -> str:
+    """One line: name, duration, energy by basis, then CPU, GPUs and peak memory as far as they are known."""
+    head = f"{shortened(m.name) or 'this span'}: {units.format_duration_words(m.duration_s)}"
+    parts = [head if m.error is None else f"{head}, failed: {shortened(m.error)}"]
+    if m.items_per_s is not None:
+        parts.append(units.format_items_per_s(m.items_per_s, plain(m.items_unit)))
+    parts.append(plain(m.energy))
+    if m.cpu_utilization is not None:
+        parts.append(f"CPU {units.format_percent(m.cpu_utilization)}")
+    busy = [gpu.utilization_mean for gpu in m.gpus if gpu.utilization_mean is not None]
+    if busy:
+        parts.append(f"{'GPU' if len(busy) == 1 else f'{len(busy)} GPUs'} {units.format_percent(sum(busy) / len(busy))}")
+    if m.peak_memory_bytes is not None:
+        parts.append(f"peak memory {units.format_gib(m.peak_memory_bytes)}")
+    return " | ".join(parts)
+
+
+def measurement_text(m: Measurement, title: str | None = None, number: int | None = None) -> str:
+    """The whole summary as text, in the order of the HTML; ``title`` stands for the measurement's name."""
+    found = content.headlines(m)
+    width = max(len(headline.figure) for headline in found if headline.known != "not covered")
+    lines = [str(content.outcome(m, title, number)), ""]
+    lines += [
+        f"{headline.caption}: {headline.figure}"
+        if headline.known == "not covered"
+        else f"{headline.figure:<{width}}  {headline.caption}"
+        for headline in found
+    ]
+    lines += ["", table.to_text(*content.device_table(m)), ""]
+    lines += [*content.remarks(m), content.footer(m)]
+    return "\n".join(lines)
