@@ -34,3 +34,27 @@ class MonotonicClock:
 
     def wall(self, at_s: float) -> datetime:
         return datetime.fromtimestamp(at_s + self._offset_s, UTC)
+
+
+class Ticking(Protocol):
+    """What a driven clock drives: ``tick`` is due every ``interval_s`` seconds."""
+
+    interval_s: float
+
+    def tick(self) -> float: ...
+
+
+class DrivenClock(Clock, Protocol):
+    """A clock that somebody moves on by hand; what is attached to it ticks as it moves."""
+
+    def attach(self, ticking: Ticking) -> None:
+        """Tick now and then whenever an interval has passed."""
+        ...
+
+    def detach(self, ticking: Ticking) -> None:
+        """No more ticks."""
+        ...
+
+    def read_edge(self, ticking: Ticking) -> None:
+        """A window opens or closes at this instant: tick, where there is something new to read."""
+        ...

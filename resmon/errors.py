@@ -6,7 +6,7 @@
     ├── UsageError          a magic or an option that does not exist, with what does (also a ValueError)
     ├── SensorError         a sensor that was asked for by name cannot be read
     ├── MonitorError        a monitor used against its state, for example after the process forked
-    └── RecordError         a flight record or trace that cannot be read (also a ValueError)
+    ├── RecordError         a flight record or trace that cannot be read (also a ValueError)
 """
 
 from __future__ import annotations
@@ -30,3 +30,7 @@ class MonitorError(ResmonError, RuntimeError):
 
 class RecordError(ResmonError, ValueError):
     """A flight record or trace cannot be read; the message names the file, the place and the reason."""
+
+
+class ResmonWarning(UserWarning):
+    """Something is worth knowing and harms nothing: resmon goes on."""

@@ -1,0 +1,89 @@
+"""See what each notebook cell costs — time, GPU, CPU, memory, joules — while it runs.
+
+``%load_ext resmon`` starts it in IPython and Jupyter; ``resmon.measure``, ``resmon.track`` and ``resmon.compare`` work
+anywhere. Importing this package starts nothing and loads next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from resmon import energy, errors, testing
+    from resmon.compare import Comparison, compare
+    from resmon.errors import ResmonError, ResmonWarning
+    from resmon.facts import Energy, EnergyComponent, Measurement, Sample
+    from resmon.monitor import Monitor, get_monitor, measure
+    from resmon.replay import replay
+    from resmon.track import track
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Comparison": "compare",
+    "Energy": "facts",
+    "EnergyComponent": "facts",
+    "Measurement": "facts",
+    "Monitor": "monitor",
+    "ResmonError": "errors",
+    "ResmonWarning": "errors",
+    "Sample": "facts",
+    "compare": "compare",
+    "get_monitor": "monitor",
+    "measure": "monitor",
+    "replay": "replay",
+    "track": "track",
+}
+_ROOMS = ("energy", "errors", "testing")
+
+__all__ = [
+    "Comparison",
+    "Energy",
+    "EnergyComponent",
+    "Measurement",
+    "Monitor",
+    "ResmonError",
+    "ResmonWarning",
+    "Sample",
+    "compare",
+    "energy",
+    "errors",
+    "get_monitor",
+    "measure",
+    "replay",
+    "testing",
+    "track",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"resmon.{_HOME[name]}"), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"resmon.{name}")
+    else:
+        raise AttributeError(f"module 'resmon' has no attribute {name!r}")
+    # Importing the submodule of the same name (compare, replay, track) binds the module here: the function wins.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """``%load_ext resmon``: start the monitor in the background and measure every cell from now on."""
+    from resmon import magics
+
+    magics.load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """``%unload_ext resmon``: undo exactly what loading did."""
+    from resmon import magics
+
+    magics.unload(shell)

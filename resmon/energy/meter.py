@@ -1,0 +1,85 @@
+"""Running totals of one energy source, so that any span is the difference of two totals.
+
+Totals never decrease, and what could not be seen is counted as seconds of gap beside them. Since every span of one
+source is a difference of the same totals, the parts of any partition of a span sum to the whole.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from resmon.facts import EnergySource
+
+NAN = float("nan")
+
+
+class Reading(NamedTuple):
+    """The totals at one instant: joules (best, least, most) and seconds in which nothing was seen."""
+
+    total_j: float
+    low_j: float
+    high_j: float
+    gap_s: float
+
+
+class Meter:
+    """Accumulates one :class:`~resmon.facts.EnergySource`.
+
+    Feed it every sample, in order: joules of the counter for ``method="counter"``, watts otherwise. A counter's
+    difference over failed reads is still the true energy, so it is kept; a counter that decreased was reset
+    (a driver reload), and that stretch is a gap. Power is integrated by the trapezoid rule; a stretch longer than
+    ``max_gap_s`` is a gap, never a bridge.
+    """
+
+    __slots__ = ("_at_s", "_high", "_low", "_value", "gap_s", "high_j", "low_j", "power_max_w", "power_w", "resets", "source", "total_j")
+
+    def __init__(self, source: EnergySource) -> None:
+        self.source = source
+        self.total_j = self.low_j = self.high_j = self.gap_s = 0.0
+        self.power_w = NAN
+        self.power_max_w = 0.0
+        self.resets = 0
+        self._at_s = self._value = self._low = self._high = NAN
+
+    def add(self, at_s: float, value: float, low: float, high: float, max_gap_s: float) -> None:
+        """Take one reading; NaN means that it failed. ``low`` and ``high`` bound a model's power in watts."""
+        if value != value:
+            return
+        span_s = at_s - self._at_s
+        counter = self.source.method == "counter"
+        if not counter:
+            self.power_w = value
+        if span_s > 0:
+            if counter:
+                self._add_counter(span_s, value)
+            elif span_s > max_gap_s:
+                self.gap_s += span_s
+            else:
+                self.total_j += span_s * (value + self._value) / 2
+                self.low_j += span_s * (low + self._low) / 2
+                self.high_j += span_s * (high + self._high) / 2
+        elif span_s <= 0:
+            return
+        if self.power_w > self.power_max_w:
+            self.power_max_w = self.power_w
+        self._at_s, self._value, self._low, self._high = at_s, value, low, high
+
+    def _add_counter(self, span_s: float, value: float) -> None:
+        difference_j = value - self._value
+        if difference_j < 0:
+            self.resets += 1
+            self.gap_s += span_s
+            self.power_w = NAN
+            return
+        self.total_j += difference_j
+        self.power_w = difference_j / span_s
+
+    def pause(self) -> None:
+        """Forget the last reading: the stretch until the next one belongs to nobody."""
+        self._at_s = self._value = self._low = self._high = self.power_w = NAN
+
+    def reading(self) -> Reading:
+        """The totals now. For a measured source the bounds of the totals are the totals themselves."""
+        if self.source.basis == "measured":
+            return Reading(self.total_j, self.total_j, self.total_j, self.gap_s)
+        return Reading(self.total_j, self.low_j, self.high_j, self.gap_s)

@@ -1,0 +1,94 @@
+"""From the totals at the two ends of a span to an energy with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from resmon.energy.meter import Reading
+from resmon.facts import Energy, EnergyComponent, EnergySource
+
+COUNTER_PERIOD_S = 0.1
+"""Assumed period of an energy counter until a device is calibrated: the longest that was published for these sensors."""
+
+Z_95 = 1.96
+
+
+def span_component(
+    source: EnergySource,
+    start: Reading,
+    end: Reading,
+    *,
+    duration_s: float,
+    seen_s: float,
+    edge_s: float = 0.0,
+    power_high_w: float | None = None,
+) -> EnergyComponent:
+    """The energy of one source between two totals, with a 95 % interval.
+
+    The interval of a measured source has three parts: the sensor's gain error (relative, ``source.gain_error`` at one
+    sigma); the two edges, at which up to one counter period plus ``edge_s`` seconds of power can lie on
+    the wrong side (rectangular, hence divided by sqrt 3); and the unseen seconds, anywhere between nothing and
+    ``power_high_w``. An estimated source carries the bounds of its model.
+
+    duration_s: length of the span. seen_s: how much of it lies between two readings. edge_s: uncertainty of the
+    instants at which the ends were read.
+    """
+    energy_j = end.total_j - start.total_j
+    gap_s = min(duration_s, max(0.0, duration_s - seen_s) + (end.gap_s - start.gap_s))
+    highest_w = source.power_limit_w or power_high_w or (energy_j / seen_s if seen_s > 0 else 0.0)
+    unseen_j = gap_s * highest_w
+    if source.basis == "measured":
+        period_s = COUNTER_PERIOD_S if source.method == "counter" else 0.0
+        edges_j = math.sqrt(2) * highest_w * (period_s + edge_s) / math.sqrt(3)
+        spread_j = Z_95 * math.hypot(source.gain_error * energy_j, edges_j)
+        low_j, high_j = energy_j - spread_j, energy_j + spread_j + unseen_j
+    else:
+        low_j = end.low_j - start.low_j
+        high_j = end.high_j - start.high_j + unseen_j
+    coverage = 1.0 if duration_s <= 0 else max(0.0, 1.0 - gap_s / duration_s)
+    note = source.note
+    if coverage < 0.995:
+        note = f"{note}; " if note else ""
+        note += f"seen {coverage:.0%} of the time"
+    return EnergyComponent(
+        device=source.label,
+        kind=source.kind,
+        energy_j=energy_j,
+        low_j=max(0.0, min(low_j, energy_j)),
+        high_j=max(high_j, energy_j),
+        method=source.method,
+        basis=source.basis,
+        scope=source.scope,
+        coverage=coverage,
+        note=note,
+    )
+
+
+def combine(components: Iterable[EnergyComponent], not_covered: Sequence[str] = ()) -> Energy:
+    """An :class:`~resmon.facts.Energy` of these components.
+
+    Bounds are added linearly: gain errors of one kind of sensor can be common to all its devices, so that quadrature
+    would claim more than is known.
+    """
+    parts = tuple(components)
+
+    def bounds(basis: str | None) -> tuple[float | None, float | None]:
+        chosen = [c for c in parts if basis is None or c.basis == basis]
+        if not chosen:
+            return None, None
+        return sum(c.low_j for c in chosen), sum(c.high_j for c in chosen)
+
+    low_j, high_j = bounds(None)
+    measured_low_j, measured_high_j = bounds("measured")
+    estimated_low_j, estimated_high_j = bounds("estimated")
+    return Energy(
+        components=parts,
+        not_covered=tuple(not_covered),
+        low_j=low_j,
+        high_j=high_j,
+        measured_low_j=measured_low_j,
+        measured_high_j=measured_high_j,
+        estimated_low_j=estimated_low_j,
+        estimated_high_j=estimated_high_j,
+    )

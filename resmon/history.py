@@ -1,0 +1,455 @@
+"""The ring of samples in memory: typed columns, bounded, coarser with age.
+
+One writer, any number of readers, and one "new sample" notification are all that the parts of resmon share. Rows live
+in fixed blocks of memory that are never moved or overwritten: the newest rows as they were read, and beside
+them two coarser tiers that keep the minimum, mean and maximum of every gauge and the last value of every counter.
+A block that is too old is dropped whole, so a reader that holds it still reads what was there.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from resmon.facts import Channel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Stat = Literal["mean", "min", "max"]
+
+BLOCK_ROWS = 512
+FOLD_S = 10.0
+"""Length of a bucket of the middle tier."""
+FOLD_ROWS = 18
+"""How many buckets of the middle tier make one of the old tier (three minutes)."""
+MAX_BYTES = 64 * 2**20
+RAW_SHARE, MIDDLE_SHARE = 0.4, 0.45
+RAW_ROWS = 14_400
+MIDDLE_ROWS = 8_640
+OLD_ROWS = 3_360
+
+
+class Schema:
+    """The layout of a row: eight-byte columns first, so that every column is an aligned, strided view of the block."""
+
+    __slots__ = ("channels", "index", "order", "pack_into", "row_bytes")
+
+    def __init__(self, channels: Sequence[Channel]) -> None:
+        self.channels = tuple(channels)
+        wide = [i for i, c in enumerate(channels) if c.code == "d"]
+        narrow = [i for i, c in enumerate(channels) if c.code == "f"]
+        layout = struct.Struct(f"={1 + len(wide)}d{len(narrow)}f")
+        self.pack_into = layout.pack_into
+        self.row_bytes = -(-layout.size // 8) * 8
+        self.order = itemgetter(*wide, *narrow) if len(channels) > 1 else tuple
+        self.index: dict[str, tuple[Literal["f", "d"], int]] = {}
+        for place, i in enumerate(wide):
+            self.index[channels[i].id] = ("d", 1 + place)
+        first = 2 * (1 + len(wide))
+        for place, i in enumerate(narrow):
+            self.index[channels[i].id] = ("f", first + place)
+
+
+class Block:
+    """Rows of one schema. ``rows`` is raised only after a row is whole, so readers need no lock."""
+
+    __slots__ = ("_data", "_doubles", "_floats", "capacity", "rows", "schema")
+
+    def __init__(self, schema: Schema, capacity: int) -> None:
+        self.schema = schema
+        self.capacity = capacity
+        self.rows = 0
+        self._data = bytearray(schema.row_bytes * capacity)
+        view = memoryview(self._data)
+        self._doubles = view.cast("d")
+        self._floats = view.cast("f")
+
+    def write(self, at_s: float, values: Sequence[float]) -> None:
+        self.schema.pack_into(self._data, self.rows * self.schema.row_bytes, at_s, *self.schema.order(values))
+        self.rows += 1
+
+    def times(self, first: int, last: int) -> memoryview:
+        step = self.schema.row_bytes // 8
+        return self._doubles[first * step : last * step : step]
+
+    def column(self, channel_id: str, first: int, last: int) -> memoryview | None:
+        place = self.schema.index.get(channel_id)
+        if place is None:
+            return None
+        code, offset = place
+        if code == "d":
+            step, view = self.schema.row_bytes // 8, self._doubles
+        else:
+            step, view = self.schema.row_bytes // 4, self._floats
+        return view[first * step + offset : last * step : step]
+
+    def row(self, i: int) -> bytes:
+        size = self.schema.row_bytes
+        return bytes(self._data[i * size : (i + 1) * size])
+
+    @property
+    def nbytes(self) -> int:
+        return len(self._data)
+
+
+class Row(NamedTuple):
+    """One row of a block, for readers."""
+
+    block: Block
+    i: int
+
+    @property
+    def at_s(self) -> float:
+        return self.block.times(self.i, self.i + 1)[0]
+
+    def value(self, channel_id: str) -> float:
+        view = self.block.column(channel_id, self.i, self.i + 1)
+        return float("nan") if view is None else view[0]
+
+
+class Tier:
+    """A bounded chain of blocks. Readers take the tuple, which is replaced and never changed."""
+
+    __slots__ = ("blocks", "max_bytes", "max_rows")
+
+    def __init__(self, max_rows: int, max_bytes: float) -> None:
+        self.blocks: tuple[Block, ...] = ()
+        self.max_rows = max_rows
+        self.max_bytes = max_bytes
+
+    def write(self, schema: Schema, at_s: float, values: Sequence[float]) -> None:
+        block = self.blocks[-1] if self.blocks else None
+        if block is None or block.schema is not schema or block.rows == block.capacity:
+            fits = int(min(self.max_rows, self.max_bytes // schema.row_bytes))
+            block = Block(schema, max(2, min(BLOCK_ROWS, fits // 8)))
+            kept = [*self.blocks, block]
+            while len(kept) > 1 and self._full(kept):
+                del kept[0]
+            self.blocks = tuple(kept)
+        block.write(at_s, values)
+
+    def _full(self, blocks: Iterable[Block]) -> bool:
+        rows = nbytes = 0
+        for block in blocks:
+            rows += block.capacity
+            nbytes += block.nbytes
+        return rows > self.max_rows or nbytes > self.max_bytes
+
+    @property
+    def nbytes(self) -> int:
+        return sum(block.nbytes for block in self.blocks)
+
+    @property
+    def oldest_s(self) -> float:
+        return self.blocks[0].times(0, 1)[0] if self.blocks else float("inf")
+
+    def known_before(self, channel_id: str, at_s: float) -> Row | None:
+        for block in reversed(self.blocks):
+            place = _bisect(block.times(0, block.rows), at_s, right=True)
+            view = block.column(channel_id, 0, place)
+            if view is not None:
+                for i in range(place - 1, -1, -1):
+                    if view[i] == view[i]:
+                        return Row(block, i)
+        return None
+
+    def known_after(self, channel_id: str, at_s: float) -> Row | None:
+        for block in self.blocks:
+            rows = block.rows
+            first = _bisect(block.times(0, rows), at_s)
+            view = block.column(channel_id, 0, rows)
+            if view is not None:
+                for i in range(first, rows):
+                    if view[i] == view[i]:
+                        return Row(block, i)
+        return None
+
+    def segments(self, start_s: float, end_s: float) -> list[tuple[Block, int, int]]:
+        """The parts of the blocks with ``start_s <= time <= end_s``, oldest first."""
+        found = []
+        for block in self.blocks:
+            rows = block.rows
+            if not rows:
+                continue
+            times = block.times(0, rows)
+            if times[-1] < start_s or times[0] > end_s:
+                continue
+            first, last = _bisect(times, start_s), _bisect(times, end_s, right=True)
+            if first < last:
+                found.append((block, first, last))
+        return found
+
+
+def _bisect(times: memoryview, at_s: float, right: bool = False) -> int:
+    low, high = 0, len(times)
+    while low < high:
+        middle = (low + high) // 2
+        if times[middle] < at_s or (right and times[middle] == at_s):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _stats(view: memoryview) -> tuple[float, float, float]:
+    """(min, mean, max) of a column, NaN left out; NaN when nothing is left."""
+    total = sum(view)
+    if total == total:
+        return min(view), total / len(view), max(view)
+    known = [v for v in view if v == v]
+    if not known:
+        return (float("nan"),) * 3
+    return min(known), sum(known) / len(known), max(known)
+
+
+class _Folding:
+    """The coarser layout that belongs to a schema: how a stretch of rows becomes one row of the next tier."""
+
+    __slots__ = ("gauges", "counters", "schema")
+
+    def __init__(self, source: Schema) -> None:
+        self.counters = [c.id for c in source.channels if c.kind == "counter"]
+        self.gauges = [c.id for c in source.channels if c.kind == "gauge"]
+        columns = [c for c in source.channels if c.kind == "counter"]
+        for c in source.channels:
+            if c.kind == "gauge":
+                columns += [
+                    Channel(device_id=c.device_id, quantity=f"{c.quantity}#{stat}", unit=c.unit) for stat in ("min", "mean", "max")
+                ]
+        self.schema = Schema(columns)
+
+    def fold(self, segments: Sequence[tuple[Block, int, int]], suffix: bool) -> list[float]:
+        """One row of the next tier out of these rows. ``suffix``: the rows are themselves folded ones."""
+        block, first, last = segments[-1]
+        values: list[float] = []
+        for channel_id in self.counters:
+            view = block.column(channel_id, first, last)
+            values.append(float("nan") if view is None else view[-1])
+        for channel_id in self.gauges:
+            if suffix:
+                low, high, mean = (self._one(segments, f"{channel_id}#{stat}") for stat in ("min", "max", "mean"))
+                values += (low[0], mean[1], high[2])
+            else:
+                values += self._one(segments, channel_id)
+        return values
+
+    @staticmethod
+    def _one(segments: Sequence[tuple[Block, int, int]], channel_id: str) -> tuple[float, float, float]:
+        block, first, last = segments[-1]
+        view = block.column(channel_id, first, last)
+        return (float("nan"),) * 3 if view is None else _stats(view)
+
+
+class History:
+    """What was sampled, for one writer and any number of readers.
+
+    ``max_bytes`` bounds all tiers together. ``append`` may be called by one thread only; everything else by any.
+    """
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._raw = Tier(RAW_ROWS, max_bytes * RAW_SHARE)
+        self._middle = Tier(MIDDLE_ROWS, max_bytes * MIDDLE_SHARE)
+        self._old = Tier(OLD_ROWS, max_bytes * (1 - RAW_SHARE - MIDDLE_SHARE))
+        self._schema: Schema | None = None
+        self._folding: _Folding | None = None
+        self._bucket_first = 0
+        self._bucket_end_s = float("-inf")
+        self._middle_first = 0
+        self._news = threading.Condition()
+        self._waiting = 0
+        self.rows = 0
+
+    @property
+    def schema(self) -> Schema | None:
+        """The layout in force; None before the first sample."""
+        return self._schema
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held by the rows of all tiers."""
+        return self._raw.nbytes + self._middle.nbytes + self._old.nbytes
+
+    @property
+    def newest_s(self) -> float | None:
+        """Time of the newest row; None before the first."""
+        blocks = self._raw.blocks
+        for block in reversed(blocks):
+            if block.rows:
+                return block.times(block.rows - 1, block.rows)[0]
+        return None
+
+    def around(self, channel_id: str, at_s: float) -> tuple[Row | None, Row | None]:
+        """The nearest rows at or before and at or after an instant in which the channel is known."""
+        before = after = None
+        for tier in (self._raw, self._middle, self._old):
+            before = before or tier.known_before(channel_id, at_s)
+            found = tier.known_after(channel_id, at_s)
+            if found is not None and (after is None or found.at_s < after.at_s):
+                after = found
+            if before is not None and tier.oldest_s <= at_s:
+                break
+        return before, after
+
+    def value(self, channel_id: str, at_s: float) -> float | None:
+        """A counter at an instant: linear between the nearest known rows, the outermost one beyond them."""
+        before, after = self.around(channel_id, at_s)
+        if before is None or after is None:
+            row = before or after
+            return None if row is None else row.value(channel_id)
+        v0, v1 = before.value(channel_id), after.value(channel_id)
+        if after.at_s <= before.at_s:
+            return v1
+        return v0 + (v1 - v0) * (at_s - before.at_s) / (after.at_s - before.at_s)
+
+    def set_channels(self, channels: Sequence[Channel]) -> None:
+        """Start a new layout. Writer only; the rows written so far keep theirs."""
+        self._fold_bucket()
+        self._schema = Schema(channels)
+        self._folding = _Folding(self._schema)
+        self._bucket_end_s = float("-inf")
+
+    def append(self, at_s: float, values: Sequence[float]) -> None:
+        """Write one row, in the order of the channels; NaN for what is unknown. Writer only."""
+        schema = self._schema
+        assert schema is not None, "set_channels comes first"
+        block = self._raw.blocks[-1] if self._raw.blocks else None
+        if at_s >= self._bucket_end_s or block is None or block.rows == block.capacity:
+            self._fold_bucket()
+            self._raw.write(schema, at_s, values)
+            self._bucket_first = self._raw.blocks[-1].rows - 1
+            self._bucket_end_s = at_s + FOLD_S
+        else:
+            block.write(at_s, values)
+        self.rows += 1
+        if self._waiting:
+            with self._news:
+                self._news.notify_all()
+
+    def _fold_bucket(self) -> None:
+        if not self._raw.blocks or self._folding is None:
+            return
+        block = self._raw.blocks[-1]
+        first, last = self._bucket_first, block.rows
+        if first >= last or block.schema is not self._schema:
+            return
+        self._bucket_first = last
+        folding = self._folding
+        self._middle.write(folding.schema, block.times(first, last)[-1], folding.fold([(block, first, last)], suffix=False))
+        folded = self._middle.blocks[-1]
+        if folded.rows == 1:
+            self._middle_first = 0
+        if folded.rows - self._middle_first >= FOLD_ROWS or folded.rows == folded.capacity:
+            segment = (folded, self._middle_first, folded.rows)
+            self._old.write(folding.schema, folded.times(0, folded.rows)[-1], folding.fold([segment], suffix=True))
+            self._middle_first = folded.rows
+
+    def wait(self, rows: int, timeout_s: float) -> bool:
+        """Block until more than ``rows`` rows were ever written; False after ``timeout_s`` seconds."""
+        with self._news:
+            self._waiting += 1
+            try:
+                return self._news.wait_for(lambda: self.rows > rows, timeout_s)
+            finally:
+                self._waiting -= 1
+
+    def wake(self) -> None:
+        """Let every waiter look again, without a new row."""
+        with self._news:
+            self._news.notify_all()
+
+    def view(self, start_s: float = float("-inf"), end_s: float = float("inf")) -> HistoryView:
+        """The rows with ``start_s <= time <= end_s``: raw where they are still held, coarser before."""
+        parts = self._raw.segments(start_s, end_s)
+        oldest_s = self._raw.oldest_s
+        for tier in (self._middle, self._old):
+            if start_s < oldest_s:
+                # A folded row stands at the end of its bucket: what ends before the finer tier begins.
+                parts = tier.segments(start_s, min(end_s, oldest_s - 1e-9)) + parts
+            oldest_s = min(oldest_s, tier.oldest_s)
+        return HistoryView(parts)
+
+    def after_fork(self) -> None:
+        """In a forked child: a lock that some other thread held would never be given back."""
+        self._news = threading.Condition()
+        self._waiting = 0
+
+
+class HistoryView:
+    """A read-only span of the history. Columns are lists with ``None`` where nothing is known.
+
+    Where rows have been folded with age, ``stat`` chooses what of a bucket is shown: its mean, min or max.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: Sequence[tuple[Block, int, int]]) -> None:
+        self._parts = tuple(parts)
+
+    def __len__(self) -> int:
+        return sum(last - first for _, first, last in self._parts)
+
+    @property
+    def times(self) -> list[float]:
+        """Seconds on the monitor's monotonic clock, ascending."""
+        return [t for block, first, last in self._parts for t in block.times(first, last)]
+
+    @property
+    def channels(self) -> list[str]:
+        """Ids of the columns, in order of appearance."""
+        seen: dict[str, None] = {}
+        for block, _, _ in self._parts:
+            seen.update(dict.fromkeys(channel_id.partition("#")[0] for channel_id in block.schema.index))
+        return list(seen)
+
+    def __contains__(self, channel_id: object) -> bool:
+        return channel_id in self.channels
+
+    def raw(self, channel_id: str, stat: Stat = "mean") -> list[float]:
+        """One float per row, NaN for unknown. ``stat`` applies to folded rows."""
+        values: list[float] = []
+        for view, count in self._views(channel_id, stat):
+            values.extend([float("nan")] * count if view is None else view.tolist())
+        return values
+
+    def column(self, channel_id: str, stat: Stat = "mean") -> list[float | None]:
+        """One value per row, None for unknown. Raises KeyError for a channel that no row of the span has."""
+        if channel_id not in self:
+            raise KeyError(f"no channel {channel_id!r} in this span; it has: {', '.join(self.channels) or 'no rows'}")
+        return [v if v == v else None for v in self.raw(channel_id, stat)]
+
+    def _views(self, channel_id: str, stat: Stat) -> Iterator[tuple[memoryview | None, int]]:
+        for block, first, last in self._parts:
+            view = block.column(channel_id, first, last)
+            if view is None:
+                view = block.column(f"{channel_id}#{stat}", first, last)
+            yield view, last - first
+
+    def extreme(self, channel_id: str) -> float | None:
+        """The largest value of the span; None when nothing is known."""
+        tops = [_stats(view)[2] for view, _ in self._views(channel_id, "max") if view is not None]
+        known = [v for v in tops if v == v]
+        return max(known) if known else None
+
+    def last(self, channel_id: str) -> float | None:
+        """The newest value of the span, as it was read; None when it is unknown."""
+        if not self._parts:
+            return None
+        block, first, last = self._parts[-1]
+        view = block.column(channel_id, first, last)
+        return None if view is None or view[-1] != view[-1] else view[-1]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame indexed by seconds of the monotonic clock, one column per channel.
+
+        Raises ImportError, with the remedy, where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_pandas() needs pandas: pip install pandas") from None
+        data: dict[str, Any] = {channel_id: self.raw(channel_id) for channel_id in self.channels}
+        return pandas.DataFrame(data, index=pandas.Index(self.times, name="time_s"))

@@ -1,0 +1,169 @@
+"""A recorded run, played again on a virtual clock: the same numbers every time, without the hardware."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from resmon.clock import Ticking
+from resmon.errors import RecordError
+from resmon.facts import Channel, Device, EnergySource, Limits, Measurement, SensorStatus
+from resmon.monitor import Monitor
+from resmon.record import RecordedRun, read_record, record_directory
+from resmon.sensors import NAN
+from resmon.windows import measure_span
+
+
+class _Recorded:
+    """The sensor whose readings are the rows of a record."""
+
+    name = "replay"
+    generation = 0
+
+    def __init__(self, run: RecordedRun, origin: str) -> None:
+        facts = run.facts
+        self._origin = origin
+        self.devices = tuple(Device(**d) for d in facts.get("devices", ()))
+        self.sources = tuple(EnergySource(**s) for s in facts.get("sources", ()))
+        self.not_covered: Sequence[str] = tuple(facts.get("not_covered", ()))
+        limits = facts.get("limits")
+        self.limits = None if limits is None else Limits(**limits)
+        derived = {"energy", "resmon"}
+        kept = [
+            (i, c) for i, c in enumerate(run.channels, 1) if c.device_id not in derived and c.id not in facts.get("derived", ())
+        ]
+        self.channels: tuple[Channel, ...] = tuple(c for _, c in kept)
+        self._columns = [i for i, _ in kept]
+        self.row: Sequence[float] = ()
+
+    @property
+    def status(self) -> Sequence[SensorStatus]:
+        return (SensorStatus(name=self.name, state="available", detail=f"recorded: {self._origin}"),)
+
+    def discover(self) -> None:
+        """Nothing to look for: the record says what there was."""
+
+    def read(self, at_s: float) -> list[float]:
+        return [self.row[i] for i in self._columns] if self.row else [NAN] * len(self.channels)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _ReplayClock:
+    """Moves from recorded row to recorded row."""
+
+    threaded = False
+
+    def __init__(self, run: RecordedRun, sensor: _Recorded) -> None:
+        self._run = run
+        self._sensor = sensor
+        self._next = 0
+        self._events = list(run.events)
+        self._ticking: Ticking | None = None
+        self._now_s = run.rows[0][0]
+        self._wall_at_0 = datetime.fromisoformat(run.facts["wall_at_0"]).timestamp()
+
+    def now(self) -> float:
+        return self._now_s
+
+    def wall(self, at_s: float) -> datetime:
+        return datetime.fromtimestamp(self._wall_at_0 + at_s, UTC)
+
+    def attach(self, ticking: Ticking) -> None:
+        self._ticking = ticking
+        self.advance_to(self._now_s)
+
+    def detach(self, ticking: Ticking) -> None:
+        self._ticking = None
+
+    def read_edge(self, ticking: Ticking) -> None:
+        """A record holds no reading between its rows."""
+
+    def advance_to(self, until_s: float) -> None:
+        rows = self._run.rows
+        while self._ticking is not None and self._next < len(rows) and rows[self._next][0] <= until_s:
+            row = rows[self._next]
+            self._next += 1
+            while self._events and self._events[0].get("at_s", 0.0) <= row[0]:
+                event = self._events.pop(0)
+                if "interval_s" in event:
+                    self._ticking.interval_s = float(event["interval_s"])
+            self._now_s = row[0]
+            self._sensor.row = row
+            self._ticking.tick()
+        self._now_s = max(self._now_s, until_s)
+
+
+class Replay(Monitor):
+    """A :class:`~resmon.Monitor` fed by a record. ``advance`` and ``play`` move its clock; nothing waits.
+
+    ``duration_s`` is the length of the record. ``cells`` are the cells that were executed in it.
+    """
+
+    def __init__(self, run: RecordedRun, origin: str) -> None:
+        sensor = _Recorded(run, origin)
+        self._run = run
+        self._replay_clock = _ReplayClock(run, sensor)
+        super().__init__(float(run.facts.get("interval_s", 0.5)), sensors=[sensor], clock=self._replay_clock, record=False)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first to the last recorded sample."""
+        return self._run.rows[-1][0] - self._run.rows[0][0]
+
+    def advance(self, seconds: float) -> None:
+        """Play the next seconds of the record. ValueError for a step back."""
+        if not seconds >= 0:
+            raise ValueError(f"a record is played forward: seconds must be >= 0, not {seconds!r}")
+        self._replay_clock.advance_to(self.clock.now() + seconds)
+
+    def play(self) -> Measurement:
+        """Play to the end; returns the measurement of the whole record."""
+        self._replay_clock.advance_to(max(self.clock.now(), self._run.rows[-1][0]))
+        return measure_span(self, self._run.rows[0][0], self._run.rows[-1][0], name="whole record")
+
+    @property
+    def cells(self) -> tuple[Measurement, ...]:
+        """The measurements of the recorded cells that have been played, in order; one that never ended says so."""
+        found: list[Measurement] = []
+        open_cells: dict[Any, Mapping[str, Any]] = {}
+        for event in self._run.events:
+            if event.get("at_s", 0.0) > self.clock.now():
+                break
+            if event.get("cell") == "start":
+                open_cells[event.get("id")] = event
+            elif event.get("cell") == "end" and event.get("id") in open_cells:
+                start = open_cells.pop(event.get("id"))
+                found.append(self._cell(start, event["at_s"], event.get("error")))
+        for start in open_cells.values():
+            found.append(self._cell(start, self.clock.now(), "the record ends before the cell did"))
+        return tuple(found)
+
+    def _cell(self, start: Mapping[str, Any], end_s: float, error: str | None) -> Measurement:
+        number = start.get("number")
+        name = "cell" if number is None else f"In [{number}]"
+        return measure_span(self, start["at_s"], end_s, name=name, error=error)
+
+
+def replay(source: str | os.PathLike[str]) -> Replay:
+    """A started monitor fed by a recorded run: a flight record's file, or its name in the user's record directory.
+
+    Raises RecordError naming the file and what is wrong with it; where there is none of that name, what there is.
+    """
+    path = Path(source)
+    if not path.exists() and path.name == str(source):
+        kept = record_directory() / path.name
+        path = kept if kept.exists() else kept.with_name(kept.name + ".resmon")
+    if not path.exists():
+        there = sorted(p.name for p in record_directory().glob("*.resmon")) if record_directory().is_dir() else []
+        raise RecordError(f"{source}: no such record; in {record_directory()} there are: {', '.join(there) or 'none'}")
+    run = read_record(path)
+    if "wall_at_0" not in run.facts:
+        raise RecordError(f"{path}: its facts lack wall_at_0")
+    monitor = Replay(run, path.name)
+    monitor.start()
+    return monitor

@@ -1,0 +1,300 @@
+"""One thread: sensors → a row of the history, at a fixed rate, missed ticks counted; and "read the counters now"."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import NamedTuple
+
+from resmon.clock import Clock
+from resmon.energy.meter import Meter
+from resmon.facts import Channel, Device, EnergySource, Limits, SensorStatus
+from resmon.history import History
+from resmon.record import FlightRecord
+from resmon.sensors import NAN, Sensor, in_use
+
+log = logging.getLogger("resmon")
+
+MISSED = "resmon.missed"
+CPU_S = "resmon.cpu_s"
+GAP_PERIODS = 3.0
+"""Polled power is not integrated over a stretch longer than this many periods."""
+
+
+class _Feed(NamedTuple):
+    """How one meter is fed from the values of a tick: positions among them, or -1."""
+
+    meter: Meter
+    value: int
+    low: int
+    high: int
+
+
+def meter_channels(source: EnergySource) -> tuple[str, ...]:
+    """Ids of the history's columns that hold the totals of a source: joules, [least, most,] seconds of gap."""
+    return tuple(channel.id for channel in _totals(source))
+
+
+def _totals(source: EnergySource) -> list[Channel]:
+    suffixes = ("", ".low", ".high") if source.basis == "estimated" else ("",)
+    columns = [
+        Channel(device_id="energy", quantity=source.id + suffix, unit="J", kind="counter", code="d") for suffix in suffixes
+    ]
+    return [*columns, Channel(device_id="energy", quantity=f"{source.id}.gap_s", unit="s", kind="counter")]
+
+
+class _Plan(NamedTuple):
+    """What a tick does, prepared: rebuilt only when a sensor comes, goes or changes its shape."""
+
+    of: tuple[Sensor, ...]
+    generations: tuple[tuple[Sensor, int], ...]
+    sensors: tuple[tuple[Sensor, int], ...]
+    feeds: tuple[_Feed, ...]
+    powers: tuple[tuple[Meter, ...], ...]
+    channels: tuple[Channel, ...]
+
+
+class Sampler:
+    """Reads sensors at ``interval_s`` and writes the history and the record.
+
+    ``tick`` and everything it calls run on one thread at a time: the sampler's own, or the caller's where
+    the clock is driven by hand. ``request``, ``add`` and ``stop`` may be called from any thread.
+    """
+
+    def __init__(self, sensors: Sequence[Sensor], history: History, clock: Clock, interval_s: float) -> None:
+        self.history = history
+        self.clock = clock
+        self.interval_s = interval_s
+        self.missed = 0
+        self.ticks = 0
+        self.cpu_s = 0.0
+        self.views_cpu_s = 0.0
+        self.record: FlightRecord | None = None
+        self.failures: dict[str, SensorStatus] = {}
+        self.after_tick: list[Callable[[float], None]] = []
+        self.sensors: tuple[Sensor, ...] = tuple(sensors)
+        self._events: deque[Mapping[str, object]] = deque()
+        self._meters: dict[str, Meter] = {}
+        self._plan: _Plan | None = None
+        self._tick_lock = threading.Lock()
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    # -- any thread ------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """True while the thread lives."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def add(self, sensor: Sensor) -> None:
+        """Take in a sensor that was discovered; read from the next tick on."""
+        self.sensors = (*self.sensors, sensor)
+
+    def remove(self, sensor: Sensor) -> None:
+        """Leave a sensor out from the next tick on. The caller closes it."""
+        self.sensors = tuple(s for s in self.sensors if s is not sensor)
+
+    def request(self) -> None:
+        """Ask for a tick now. Returns at once."""
+        with suppress(RuntimeError):  # the gate is open already: a tick is due anyway
+            self._gate.release()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="resmon-sampler", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """End the thread after the tick in progress; False if it did not end in time (a driver call hangs)."""
+        self._stopping = True
+        self.request()
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout_s)
+        if thread.is_alive():
+            return False
+        self._thread = None
+        for meter in self._meters.values():
+            meter.pause()
+        return True
+
+    def set_interval(self, interval_s: float) -> None:
+        """Change the rate. Going faster takes effect at once."""
+        faster = interval_s < self.interval_s
+        if interval_s != self.interval_s:
+            self.interval_s = interval_s
+            self.note({"interval_s": interval_s, "at_s": self.clock.now()})
+        if faster:
+            self.request()
+
+    def note(self, event: Mapping[str, object]) -> None:
+        """Queue an event for the flight record; it is written with the next tick."""
+        if self.record is not None:
+            self._events.append(event)
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """All devices of all sensors, the host first."""
+        found = {d.id: d for sensor in self.sensors for d in sensor.devices}
+        return tuple(sorted(found.values(), key=lambda d: (d.kind != "host", d.index if d.index is not None else -1, d.label)))
+
+    @property
+    def sources(self) -> tuple[EnergySource, ...]:
+        """The energy sources in use: a model only where nothing measures the same."""
+        return tuple(source for sensor in in_use(self.sensors) for source in sensor.sources)
+
+    def meter(self, source_id: str) -> Meter | None:
+        """The running totals of a source; None before its first tick."""
+        return self._meters.get(source_id)
+
+    # -- the sampling thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        cpu_before_s = self.cpu_s - time.thread_time()
+        now = self.clock.now
+        gate = self._gate.acquire
+        due_s = now()
+        while not self._stopping:
+            self._tick_safely()
+            self.cpu_s = cpu_before_s + time.thread_time()
+            interval_s = self.interval_s
+            at_s = now()
+            due_s = min(due_s, at_s) + interval_s
+            if due_s <= at_s:
+                # Late ticks are skipped and counted, never made up in a burst.
+                skipped = int((at_s - due_s) / interval_s) + 1
+                self.missed += skipped
+                due_s += skipped * interval_s
+            while not self._stopping:
+                at_s = now()
+                wait_s = min(due_s - at_s, self.interval_s)
+                if wait_s <= 0 or not gate(timeout=wait_s):
+                    break
+                if not self._stopping:
+                    self._tick_safely()
+
+    def _tick_safely(self) -> None:
+        try:
+            self.tick()
+        except Exception:
+            # Nothing that goes wrong here may reach the cell that is being watched; the next tick tries again.
+            log.exception("resmon: a tick failed")
+
+    def tick(self) -> float:
+        """Read every sensor once and write one row. Returns its time."""
+        with self._tick_lock:
+            at_s = self.clock.now()
+            plan = self._plan
+            if plan is None or plan.of is not self.sensors or any(s.generation != g for s, g in plan.generations):
+                plan = self._replan()
+            values: list[float] = []
+            for sensor, width in plan.sensors:
+                values += self._read(sensor, width, at_s)
+            max_gap_s = GAP_PERIODS * self.interval_s
+            for meter, value, low, high in plan.feeds:
+                reading = values[value]
+                known = reading == reading
+                if low < 0:
+                    meter.add(at_s, reading, reading, reading, max_gap_s)
+                    values += (meter.total_j, meter.gap_s) if known else (NAN, NAN)
+                else:
+                    meter.add(at_s, reading, values[low], values[high], max_gap_s)
+                    values += (meter.total_j, meter.low_j, meter.high_j, meter.gap_s) if known else (NAN,) * 4
+            for meters in plan.powers:
+                values.append(sum(meter.power_w for meter in meters))
+            values += (self.cpu_s + self.views_cpu_s, self.missed)
+            self.history.append(at_s, values)
+            self.ticks += 1
+            if self.record is not None:
+                while self._events:
+                    self.record.event(self._events.popleft())
+                self.record.row(at_s, values)
+        for call in self.after_tick:
+            call(at_s)
+        return at_s
+
+    def _read(self, sensor: Sensor, width: int, at_s: float) -> Sequence[float]:
+        try:
+            values = sensor.read(at_s)
+            if len(values) != width:
+                raise ValueError(f"gave {len(values)} values for {width} channels")
+        except Exception as error:
+            if sensor.name not in self.failures:
+                log.warning("resmon: the sensor %s failed: %r", sensor.name, error)
+                self.failures[sensor.name] = SensorStatus(
+                    name=sensor.name, state="lost", cause=f"{type(error).__name__}: {error}", remedy="it is tried again at every tick"
+                )
+            return [NAN] * width
+        if self.failures:
+            self.failures.pop(sensor.name, None)
+        return values
+
+    def _replan(self) -> _Plan:
+        taken_in = self.sensors
+        sensors = in_use(taken_in)
+        channels = [channel for sensor in sensors for channel in sensor.channels]
+        place = {channel.id: i for i, channel in enumerate(channels)}
+        feeds = []
+        powers: dict[str, list[Meter]] = {}
+        for source in (source for sensor in sensors for source in sensor.sources):
+            meter = self._meters.get(source.id)
+            if meter is None or meter.source != source:
+                meter = self._meters[source.id] = Meter(source)
+            bounds = (-1, -1)
+            if source.basis == "estimated":
+                bounds = place[source.low_channel or source.channel], place[source.high_channel or source.channel]
+            feeds.append(_Feed(meter, place[source.channel], *bounds))
+            channels += _totals(source)
+            if source.method == "counter" and source.kind != "dram" and f"{source.device_id}.power_w" not in place:
+                powers.setdefault(source.device_id, []).append(meter)
+        channels += [Channel(device_id=device_id, quantity="power_w", unit="W") for device_id in powers]
+        channels.append(Channel(device_id="resmon", quantity="cpu_s", unit="s", kind="counter"))
+        channels.append(Channel(device_id="resmon", quantity="missed", unit="1", kind="counter"))
+        plan = _Plan(
+            of=taken_in,
+            generations=tuple((s, s.generation) for s in taken_in),
+            sensors=tuple((s, len(s.channels)) for s in sensors),
+            feeds=tuple(feeds),
+            powers=tuple(map(tuple, powers.values())),
+            channels=tuple(channels),
+        )
+        self.history.set_channels(plan.channels)
+        if self.record is not None:
+            self.record.start(self._record_facts(powers), plan.channels)
+        self._plan = plan
+        return plan
+
+    def _record_facts(self, derived: Iterable[str]) -> dict[str, object]:
+        """What a reader of the record needs besides the channels."""
+        return {
+            "devices": [asdict(d) for d in self.devices],
+            "sources": [asdict(s) for s in self.sources],
+            "not_covered": sorted({n for s in self.sensors for n in s.not_covered}),
+            "derived": [f"{device_id}.power_w" for device_id in derived],
+            "limits": next((asdict(s.limits) for s in self.sensors if isinstance(getattr(s, "limits", None), Limits)), None),
+            "interval_s": self.interval_s,
+            "wall_at_0": self.clock.wall(0.0).isoformat(),
+        }
+
+    def after_fork(self) -> None:
+        """In a forked child: no thread came along, and locks it held would never open."""
+        self._thread = None
+        self._stopping = True
+        self._tick_lock = threading.Lock()
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        if self.record is not None:
+            self.record.close()
+            self.record = None
+        for sensor in self.sensors:
+            sensor.close()

@@ -1,0 +1,50 @@
+"""The only rooms that touch hardware, and what of them this machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from resmon.facts import Limits
+from resmon.sensors.base import NAN, Sensor
+
+__all__ = ["NAN", "Sensor", "Sensors", "default_sensors"]
+
+
+@dataclass
+class Sensors:
+    """What a monitor reads: ``quick`` is discovered when it starts, ``slow`` in the background."""
+
+    quick: Sequence[Sensor] = ()
+    slow: Sequence[Sensor] = field(default_factory=tuple)
+
+    def limits(self) -> Limits | None:
+        """The limits in force, from the sensor that knows them."""
+        for sensor in self.quick:
+            limits = getattr(sensor, "limits", None)
+            if isinstance(limits, Limits):
+                return limits
+        return None
+
+
+def default_sensors(root: str = "/") -> Sensors:
+    """The sensors of this machine. ``root`` stands for the file system's root in tests."""
+    from resmon.sensors.host import HostSensor
+    from resmon.sensors.nvml import NvmlSensor
+    from resmon.sensors.rapl import RaplSensor
+    from resmon.sensors.rated import RatedSensor
+    from resmon.sensors.torch_memory import TorchMemorySensor
+
+    host = HostSensor(root=root)
+    nvml = NvmlSensor(own_pids=host.tree_pids)
+    return Sensors(quick=(host, RaplSensor(root=root), RatedSensor(host)), slow=(nvml, TorchMemorySensor(nvml)))
+
+
+def in_use(sensors: Sequence[Sensor]) -> list[Sensor]:
+    """The sensors whose values are wanted: a model gives way where something measures the same kind of device."""
+    measured = {source.kind for sensor in sensors for source in sensor.sources if source.basis == "measured"}
+
+    def superseded(sensor: Sensor) -> bool:
+        return bool(sensor.sources) and all(s.basis == "estimated" and s.kind in measured for s in sensor.sources)
+
+    return [sensor for sensor in sensors if not superseded(sensor)]
