@@ -1,0 +1,273 @@
+"""One GPU or MIG slice: which driver calls it understands, and how they are spread over the ticks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from resmon.facts import Channel
+from resmon.sensors.base import NAN
+from resmon.sensors.nvml_errors import ABSENT, GPU_IS_LOST, LOST, STALE
+from resmon.sensors.nvml_processes import OwnMemory, ProcessList
+
+CALLS_PER_TICK: Final = 4
+POWER_INSTANT, POWER_AVERAGE, POWER_LIMIT, TOTAL_ENERGY, ENERGY = 186, 185, 190, 83, 191
+"""Field values of NVML, in mW and mJ. INSTANT comes before AVERAGE: the latter is a mean over 1 s."""
+
+MODULE_SCOPE: Final = 1
+
+UNITS: Final[dict[str, str]] = {
+    "utilization": "1",
+    "memory_used_bytes": "B",
+    "memory_own_bytes": "B",
+    "power_w": "W",
+    "power_limit_w": "W",
+    "energy_j": "J",
+    "temperature_c": "°C",
+    "sm_clock_hz": "Hz",
+    "throttle": "1",
+}
+GPU_QUANTITIES: Final = tuple(UNITS)
+MIG_PARENT_QUANTITIES: Final = tuple(UNITS)[3:]
+SLICE_QUANTITIES: Final = tuple(UNITS)[:3]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One driver call, and the quantities it gives in this order."""
+
+    name: str
+    quantities: tuple[str, ...]
+    call: Callable[[], Sequence[float]]
+
+
+class DeviceReader:
+    """Reads one device with at most four driver calls a tick.
+
+    Every tick: power, energy and power limit in one call where the driver can, utilisation, memory. One more call
+    per tick goes round what changes slowly: process list, temperature, clock, clock-event reasons (then those a
+    driver gives only by calls of their own); between its turns such a value is the one last read. Where power and
+    energy need a call each, memory shares that turn: it is read at every other tick. Without ``energy_j`` support the
+    channel is left out; every other quantity the driver refuses is NaN. ``supports`` are the quantities it gave when it
+    was set up. Raises NVMLError when the device is lost while it is set up; with ``handle=None`` it is lost already.
+    ``before`` is the reader that this one replaces.
+    """
+
+    def __init__(
+        self,
+        nvml: Any,
+        handle: Any,
+        device_id: str,
+        quantities: Sequence[str],
+        own: OwnMemory,
+        before: DeviceReader | None = None,
+    ) -> None:
+        self._nvml = nvml
+        self._handle = handle
+        self._id = device_id
+        self._own = own
+        self.lost: int | None = None
+        self.errors: dict[str, int] = {}
+        self.refused: dict[str, int] = {}
+        self.averaged = False
+        self._values: dict[str, float] = dict.fromkeys(quantities, NAN)
+        steps = self._probe(quantities) if handle is not None else []
+        if self._values.get("energy_j", NAN) != self._values.get("energy_j", NAN):
+            self._values.pop("energy_j", None)
+        self.supports = frozenset(quantity for quantity, value in self._values.items() if value == value)
+        self.limit_w = self._values["power_limit_w"] if "power_limit_w" in self.supports else None
+        self.counts_module: bool = before.counts_module if before else self._counts_module()
+        self._always = [s for s in steps if s.name in ("fields", "power", "energy", "utilization", "memory")]
+        slow = [s for s in steps if s not in self._always]
+        if len(self._always) >= CALLS_PER_TICK:
+            memory = next(s for s in self._always if s.name == "memory")
+            self._always.remove(memory)
+            slow = [step for other in slow for step in (memory, other)] or [memory]
+        self._turns = slow
+        self._turn = 0
+        self.channels = tuple(
+            Channel(
+                device_id=device_id,
+                quantity=quantity,
+                unit=UNITS[quantity],
+                kind="counter" if quantity == "energy_j" else "gauge",
+                code="d" if quantity == "energy_j" else "f",
+            )
+            for quantity in self._values
+        )
+
+    def read(self) -> Sequence[float]:
+        """One float per channel, in their order. Never raises for what the driver answers: see ``lost``, ``errors``."""
+        if self.lost is None:
+            try:
+                for step in self._always:
+                    self._take(step)
+                if self._turns:
+                    self._take(self._turns[self._turn])
+                    self._turn = (self._turn + 1) % len(self._turns)
+            except self._nvml.NVMLError as error:
+                self.lose(error.value)
+        if "memory_own_bytes" in self._values:
+            self._values["memory_own_bytes"] = self._own.bytes(self._id)
+        return list(self._values.values())
+
+    def lose(self, code: int) -> None:
+        """Mark the device lost: every value is NaN until another reader takes its place."""
+        self.lost = code
+        self.errors.clear()
+        self._own.forget(self._id)
+        self._values = dict.fromkeys(self._values, NAN)
+
+    def _take(self, step: Step) -> None:
+        """Do one step. Raises NVMLError when the device is lost; any other refusal makes its quantities NaN."""
+        try:
+            values = step.call()
+        except self._nvml.NVMLError as error:
+            if error.value in STALE:
+                raise
+            values = [NAN] * len(step.quantities)
+            self.errors[step.name] = error.value
+        else:
+            self.errors.pop(step.name, None)
+        for quantity, value in zip(step.quantities, values, strict=True):
+            self._values[quantity] = value
+
+    def _probe(self, quantities: Sequence[str]) -> list[Step]:
+        """Try every call once; what this GPU, user or driver does not know is left out from then on."""
+        wanted = set(quantities)
+        steps = self._field_steps(wanted) if "power_w" in wanted else []
+        covered = {quantity for step in steps for quantity in step.quantities}
+        for alternatives in self._single_calls():
+            first = alternatives[0]
+            if covered.intersection(first.quantities) or not wanted.issuperset(first.quantities):
+                continue
+            if not first.quantities and "memory_own_bytes" not in wanted:
+                continue
+            kept = self._first_that_works(alternatives)
+            steps += [kept] if kept else []
+        self.averaged = self.averaged or any(step.name == "power" for step in steps)
+        return steps
+
+    def _counts_module(self) -> bool:
+        """Whether the energy counter runs with the power of the whole module (GPU and CPU) rather than the GPU's.
+
+        Drivers do not say. Only where both powers can be read (a superchip) is the counter watched for half a second.
+        """
+        if "energy_j" not in self.supports or "power_w" not in self.supports:
+            return False
+        fields: list[int | tuple[int, int]] = [TOTAL_ENERGY, POWER_INSTANT, (POWER_INSTANT, MODULE_SCOPE)]
+        if any(value != value for value in self._fields(fields)):
+            return False
+        seen: list[tuple[float, list[float]]] = []
+        until_s = time.monotonic() + 0.5
+        while time.monotonic() < until_s:
+            values = self._fields(fields)
+            if not seen or values[0] != seen[-1][1][0]:
+                seen.append((time.monotonic(), values))
+            time.sleep(0.005)
+        edges = seen[1:]  # the first value was not caught at its edge
+        if len(edges) < 2:
+            return False
+        power_w = (edges[-1][1][0] - edges[0][1][0]) / (edges[-1][0] - edges[0][0])
+        gpu_w, module_w = (sum(values[i] for _, values in edges) / len(edges) for i in (1, 2))
+        return abs(power_w - module_w) < abs(power_w - gpu_w)
+
+    def _first_that_works(self, alternatives: Sequence[Step]) -> Step | None:
+        for step in alternatives:
+            try:
+                self._take(step)
+            except self._nvml.NVMLError as error:
+                if error.value in LOST:
+                    raise
+                self.refused[step.name] = error.value
+                continue
+            code = self.errors.get(step.name)
+            if code not in ABSENT:
+                self.refused.pop(step.name, None)
+                return step
+            self.refused[step.name] = self.errors.pop(step.name)
+        return None
+
+    def _field_steps(self, wanted: set[str]) -> list[Step]:
+        fields: dict[str, int] = {}
+        ids = (POWER_INSTANT, POWER_AVERAGE, TOTAL_ENERGY, ENERGY, POWER_LIMIT)
+        try:
+            answers = self._fields(ids)
+        except self._nvml.NVMLError as error:
+            if error.value in LOST:
+                raise
+            return []
+        works = dict(zip(ids, (value == value for value in answers), strict=True))
+        for quantity, choices in (
+            ("power_w", (POWER_INSTANT, POWER_AVERAGE)),
+            ("energy_j", (TOTAL_ENERGY, ENERGY)),
+            ("power_limit_w", (POWER_LIMIT,)),
+        ):
+            chosen = next((field for field in choices if works[field]), None)
+            if chosen is not None and quantity in wanted:
+                fields[quantity] = chosen
+        if not {"power_w", "energy_j"}.intersection(fields):
+            return []
+        self.averaged = fields.get("power_w") == POWER_AVERAGE
+        chosen_ids = tuple(fields.values())
+        step = Step("fields", tuple(fields), lambda: self._fields(chosen_ids))
+        self._take(step)
+        return [step]
+
+    def _fields(self, ids: Sequence[int | tuple[int, int]]) -> list[float]:
+        """Field values in W and J. Each has a return code of its own."""
+        values = []
+        for field in self._nvml.nvmlDeviceGetFieldValues(self._handle, ids):
+            if field.nvmlReturn == GPU_IS_LOST:
+                raise self._nvml.NVMLError(GPU_IS_LOST)
+            values.append(_number(field) / 1000.0 if field.nvmlReturn == 0 else NAN)
+        return values
+
+    def _single_calls(self) -> list[list[Step]]:
+        """Every single call, in the order of the turns; the second of a pair is for older drivers and bindings."""
+        n, h = self._nvml, self._handle
+        compute, graphics = ProcessList(n, h, "Compute"), ProcessList(n, h, "Graphics")
+
+        def temperature() -> list[float]:
+            return [n.nvmlDeviceGetTemperatureV(h, n.NVML_TEMPERATURE_GPU)]
+
+        def temperature_old() -> list[float]:
+            return [n.nvmlDeviceGetTemperature(h, n.NVML_TEMPERATURE_GPU)]
+
+        def memory() -> list[float]:
+            return [n.nvmlDeviceGetMemoryInfo(h, n.nvmlMemory_v2).used]
+
+        def own(kind: str, processes: ProcessList) -> list[float]:
+            self._own.update(self._id, kind, processes.read())
+            return []
+
+        return [
+            [Step("power", ("power_w",), lambda: [n.nvmlDeviceGetPowerUsage(h) / 1000.0])],
+            [Step("energy", ("energy_j",), lambda: [n.nvmlDeviceGetTotalEnergyConsumption(h) / 1000.0])],
+            [Step("utilization", ("utilization",), lambda: [n.nvmlDeviceGetUtilizationRates(h).gpu / 100.0])],
+            [
+                # The first form leaves out what the driver keeps for itself, as nvidia-smi does.
+                Step("memory", ("memory_used_bytes",), memory),
+                Step("memory", ("memory_used_bytes",), lambda: [n.nvmlDeviceGetMemoryInfo(h).used]),
+            ],
+            [Step("processes", (), lambda: own("compute", compute))],
+            [
+                Step("temperature", ("temperature_c",), temperature),
+                Step("temperature", ("temperature_c",), temperature_old),
+            ],
+            [Step("clock", ("sm_clock_hz",), lambda: [n.nvmlDeviceGetClockInfo(h, n.NVML_CLOCK_SM) * 1e6])],
+            [
+                Step("throttle", ("throttle",), lambda: [float(n.nvmlDeviceGetCurrentClocksEventReasons(h))]),
+                Step("throttle", ("throttle",), lambda: [float(n.nvmlDeviceGetCurrentClocksThrottleReasons(h))]),
+            ],
+            [Step("graphics processes", (), lambda: own("graphics", graphics))],
+            [Step("power limit", ("power_limit_w",), lambda: [n.nvmlDeviceGetEnforcedPowerLimit(h) / 1000.0])],
+        ]
+
+
+def _number(field: Any) -> float:
+    """The value of a field in the type the driver says it has (``nvmlValueType_t``)."""
+    names = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+    return float(getattr(field.value, names[field.valueType])) if field.valueType < len(names) else NAN
