@@ -1,0 +1,311 @@
+"""The host on Linux, by direct reads of /proc, /sys and the cgroup tree through kept descriptors.
+
+Every tick: ``/proc/stat``, the memory in use, the process tree. What moves slowly or only matters as a mean is read
+less often: network and disks at most once a second each, in turn when ticks come faster (a rate is the mean since its
+previous read and stands until the next); the temperature every 2 s; the load every 5 s, which is when the kernel
+computes it; the limits, and which disks and interfaces there are, every 10 s.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Final
+
+from resmon.facts import Limits
+from resmon.sensors.base import NAN
+from resmon.sensors.limits import InForce, LimitsReader
+from resmon.sensors.linux_files import KernelFiles
+from resmon.sensors.linux_rates import Disks, Interfaces, Thermometer, Throughput
+from resmon.sensors.process_tree import ProcessTree
+
+MIN_SPAN_S: Final = 0.05
+"""Utilisation is a mean over at least this time: the kernel counts in ticks of 10 ms."""
+
+_WIDTH: Final = 11  # words of a CPU's line in /proc/stat: its name and ten times
+_CACHE_PERIOD_S: Final = 2.0
+_TURN_SLACK_S: Final = 0.1
+_TURN_S: Final = {"net": 1.0, "disk": 1.0, "temperature": 2.0, "load": 5.0, "limits": 10.0}
+
+
+class LinuxHost:
+    """Reads the host under ``root`` for the process ``pid`` (None: this one). One thread at a time.
+
+    ``cores`` are the CPU numbers that the process may run on at ``open``; ``utilization`` is the latest fraction of
+    the CPU limit in force that was busy.
+    """
+
+    how = "direct reads of /proc"
+
+    def __init__(self, root: str, pid: int | None) -> None:
+        self._root = root.rstrip("/")
+        self._proc = f"{self._root}/proc"
+        self._pid = pid
+        self._fds: list[int] = []
+        self.cores: tuple[int, ...] = ()
+        self.machine_cores = 1
+        self.machine_memory_bytes = 0
+        self.utilization = NAN
+
+    # ------------------------------------------------------------- life
+
+    def open(self) -> None:
+        """Find the cores, disks, interfaces and limits, and open what every tick reads."""
+        files = self._files = KernelFiles()
+        self._stat = self._open(f"{self._proc}/stat")
+        self._meminfo = self._open(f"{self._proc}/meminfo")
+        self._loadavg = self._open(f"{self._proc}/loadavg")
+        self._disks = Disks(files, self._root)
+        self._interfaces = Interfaces(files, self._root)
+        self._thermometer = Thermometer(files, self._root)
+        self.tree = ProcessTree(files, self._proc, self._pid)
+        self.tree.open()
+
+        words = files.read(self._stat).partition(b"\nintr")[0].split()
+        self._online = _cpu_numbers(words)
+        self.machine_cores = len(self._online) or os.cpu_count() or 1
+        meminfo = files.read(self._meminfo)
+        if meminfo.startswith(b"MemTotal:"):
+            self.machine_memory_bytes = int(meminfo[9 : meminfo.index(b"kB")]) << 10
+        allowed = self._affinity()
+        self.cores = tuple(core for core in self._online if allowed is None or core in allowed)
+
+        self._words = 0
+        self._idle: list[int] = []
+        self._total = 0
+        self._stat_s = self._used_at_s = float("-inf")
+        self._used_s = NAN
+        self._core_values = [NAN] * len(self.cores)
+        self._load = self._temperature = NAN
+        self._net, self._disk = Throughput(), Throughput()
+        self._due = dict.fromkeys(_TURN_S, float("-inf"))
+        self._next_turn_s = float("-inf")
+        self._usage_fd = self._cache_fd = self._cpu_fd = -1
+        self._cache = 0
+        self._next_cache_s = float("-inf")
+        self._force: InForce | None = None
+        self._limits_reader = LimitsReader(
+            root=self._root,
+            process=f"{self._proc}/{'self' if self._pid is None else self._pid}",
+            slurp=files.slurp,
+            environ=os.environ,
+        )
+        self._read_limits()
+
+    def close(self) -> None:
+        """Close all descriptors. Idempotent."""
+        if not self._fds:
+            return
+        for fd in (*self._fds, self._usage_fd, self._cache_fd, self._cpu_fd):
+            self._files.close(fd)
+        self._fds = []
+        self._usage_fd = self._cache_fd = self._cpu_fd = -1
+        for part in (self._disks, self._interfaces, self._thermometer, self.tree):
+            part.close()
+
+    def _open(self, path: str) -> int:
+        fd = self._files.open(path)
+        self._fds.append(fd)
+        return fd
+
+    @property
+    def limits(self) -> Limits:
+        """The limits in force, as of at most 10 s ago."""
+        assert self._force is not None
+        return self._force.limits
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What cannot be read, in words."""
+        found = []
+        if self._fds and self._stat < 0:
+            found.append(f"{self._proc}/stat cannot be opened")
+        if self.tree.unread:
+            found.append(f"no file descriptor is left for {self.tree.unread} child processes")
+        return tuple(found)
+
+    def paths(self) -> list[str]:
+        """The files that ticks read, those of slower turns included."""
+        memory = f"{self._proc}/meminfo"
+        usage = [path for path in (self._force and self._force.cpu_usage,) if path]
+        if self._force and self._force.memory_usage:
+            memory = self._force.memory_usage
+        slower = [f"{self._proc}/loadavg", self._interfaces.path, self._disks.path, *self._thermometer.paths]
+        return [f"{self._proc}/stat", memory, *usage, *self.tree.paths(), *slower]
+
+    # ------------------------------------------------------------- a tick
+
+    def read(self, at_s: float) -> list[float]:
+        """The values of the host's channels, in their order."""
+        read = self._files.read
+        stat = read(self._stat)
+        tree = self.tree
+        tree.read(at_s, stat[stat.rfind(b"\nprocesses ") :][:24])
+        if at_s - self._stat_s >= MIN_SPAN_S:
+            self._read_cpu(stat, at_s)
+        if self._by_group:
+            used = self._read_group_memory(at_s)
+        elif self._by_tree:
+            used = tree.memory_bytes
+        else:
+            meminfo = read(self._meminfo)
+            at = meminfo.find(b"MemAvailable:")
+            used = self.machine_memory_bytes - int(meminfo[at + 13 : at + 25]) * 1024.0 if at > 0 else NAN
+        if at_s >= self._next_turn_s:
+            self._take_turn(at_s)
+        disk, net = self._disk.rates, self._net.rates
+        return [
+            self.utilization,
+            self._load,
+            used,
+            tree.memory_bytes,
+            tree.pss_bytes,
+            tree.cpu_time_s,
+            tree.processes,
+            disk[0],
+            disk[1],
+            net[0],
+            net[1],
+            self._temperature,
+            *self._core_values,
+        ]
+
+    def _read_cpu(self, stat: bytes, at_s: float) -> None:
+        words = stat[: stat.find(b"\nintr")].split()
+        if len(words) != self._words:
+            self._map_cores(words)
+        total = sum(map(int, words[1:9]))
+        idle = [int(a) + int(b) for a, b in zip(words[_WIDTH + 4 :: _WIDTH], words[_WIDTH + 5 :: _WIDTH], strict=True)]
+        before, self._idle = self._idle, idle
+        count = len(idle)
+        span = (total - self._total) / count if count else 0.0  # ticks of one core; the cores' times advance together
+        self._total = total
+        self._stat_s = at_s
+        if not before or span <= 0.0:
+            return
+        busy = [1.0 - (b - a) / span for a, b in zip(before, idle, strict=True)]
+        values = [0.0 if x < 0.0 else 1.0 if x > 1.0 else x for x in busy]
+        if self._own is not None:
+            mean = sum([values[place] for place in self._own]) / len(self._own)
+        else:
+            mean = 1.0 - (sum(idle) - sum(before)) / (span * count)
+        self._core_values = values if self._shown is None else [values[i] if i >= 0 else NAN for i in self._shown]
+        if self._by_usage:
+            mean = self._usage_share(at_s)
+        self.utilization = 0.0 if mean < 0.0 else 1.0 if mean > 1.0 else mean
+
+    def _map_cores(self, words: list[bytes]) -> None:
+        """Where each core stands in the lines; they move when a CPU goes on or off line."""
+        self._words = len(words)
+        self._online = _cpu_numbers(words)
+        self._idle = []
+        self._core_values = [NAN] * len(self.cores)
+        places = {core: place for place, core in enumerate(self._online)}
+        shown = [places.get(core, -1) for core in self.cores]
+        self._shown = None if shown == list(range(len(self._online))) else shown
+        allowed = self._affinity() if self.limits.cpu_source == "affinity" else None
+        self._own = [place for place, core in enumerate(self._online) if core in allowed] if allowed else None
+
+    def _usage_share(self, at_s: float) -> float:
+        """What the processes under the limit used of it: the cgroup's CPU time, else the process tree's."""
+        assert self._force is not None
+        if self._cpu_fd >= 0:
+            text = self._files.read(self._cpu_fd).split(None, 2)
+            word = text[1] if len(text) > 1 else text[0] if text else b""
+            used_s = int(word) * self._force.cpu_usage_unit_s if word.isdigit() else NAN
+        else:
+            used_s = self.tree.cpu_time_s
+        share = (used_s - self._used_s) / (at_s - self._used_at_s) / self._force.limits.cpu_cores
+        self._used_s, self._used_at_s = used_s, at_s
+        return share
+
+    def _read_group_memory(self, at_s: float) -> float:
+        """What the cgroup uses, without file cache that would be dropped first."""
+        content = self._files.read(self._usage_fd)
+        if not content:
+            return NAN
+        used = int(content)
+        if at_s >= self._next_cache_s:
+            started = time.thread_time()
+            self._cache = _inactive_file_bytes(self._cache_fd)
+            self._next_cache_s = at_s + max(_CACHE_PERIOD_S, 100.0 * (time.thread_time() - started))
+        return float(max(0, used - self._cache))
+
+    def _take_turn(self, at_s: float) -> None:
+        """Read the slower things that are due."""
+        due = self._due
+        for name, period_s in _TURN_S.items():
+            if at_s < due[name]:
+                continue
+            if name == "net":
+                self._net.update(at_s, self._interfaces.counts())
+            elif name == "disk":
+                self._disk.update(at_s, self._disks.counts())
+            elif name == "temperature":
+                self._temperature = self._thermometer.read_c()
+            elif name == "load":
+                words = self._files.read(self._loadavg).split(None, 1)
+                self._load = float(words[0]) if words else NAN
+            else:
+                self._read_limits()
+            # The slack keeps a period of whole ticks at that; the first disk read sets disks and network apart.
+            first = due[name] < 0.0 and name == "disk"
+            due[name] = at_s + (0.5 if first else period_s) - _TURN_SLACK_S
+        self._next_turn_s = min(due.values())
+
+    # ------------------------------------------------------------- limits
+
+    def _affinity(self) -> set[int] | None:
+        """The CPUs that this thread (or the process ``pid``) may run on.
+
+        Of this thread, not of the main one: an OpenMP runtime may bind the main thread to a single core.
+        """
+        try:
+            return os.sched_getaffinity(self._pid or 0)
+        except OSError:  # the process is gone
+            return None
+
+    def _read_limits(self) -> None:
+        allowed = self._affinity()
+        cores = None if allowed is None else len(allowed.intersection(self._online)) or None
+        force = self._limits_reader.read(
+            machine_cores=self.machine_cores,
+            machine_memory_bytes=self.machine_memory_bytes,
+            affinity_cores=cores,
+        )
+        self._interfaces.find()
+        self._disks.find()
+        if force == self._force:
+            return
+        self._force = force
+        for fd in (self._usage_fd, self._cache_fd, self._cpu_fd):
+            self._files.close(fd)
+        self._usage_fd = self._files.open(force.memory_usage) if force.memory_usage else -1
+        self._cache_fd = self._files.open(force.memory_stat) if force.memory_stat else -1
+        self._cpu_fd = self._files.open(force.cpu_usage) if force.cpu_usage else -1
+        self._next_cache_s = float("-inf")
+        self._by_group = force.memory_usage is not None
+        self._by_tree = force.limits.memory_source == "slurm"
+        self._by_usage = force.limits.cpu_source in ("cgroup", "slurm")
+        self._used_s = NAN
+        self._words = 0  # the cores in force may be others
+
+
+def _cpu_numbers(words: list[bytes]) -> list[int]:
+    return [int(word[3:]) for word in words[_WIDTH::_WIDTH]]
+
+
+def _inactive_file_bytes(fd: int) -> int:
+    """The file cache that the kernel drops first, of ``memory.stat``; 0 where it cannot be read.
+
+    The read can take milliseconds on a large machine: it gives the interpreter lock away.
+    """
+    try:
+        text = os.pread(fd, 16384, 0)
+    except OSError:
+        return 0
+    for name in (b"\ntotal_inactive_file ", b"\ninactive_file "):
+        at = text.find(name)
+        if at >= 0:
+            return int(text[at + len(name) :].split(None, 1)[0])
+    return 0

@@ -1,0 +1,348 @@
+"""This process and all its descendants on Linux: memory that counts shared pages once, CPU time that never goes back.
+
+Known processes are read through kept descriptors, which stay bound to *their* process when its number is used again.
+The tree is walked only when the kernel has started something since, at most once a second.
+
+Memory of the tree is the resident memory of the root plus, for each child, what is resident and not file or shared
+memory. Pages that a fork left shared (copy on write) look private in ``statm``: until the proportional set size (PSS)
+of the whole tree has been read, what a child held when it was first seen counts as its parent's; after that the
+kernel's own split is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import time
+from typing import Final
+
+from resmon.sensors.base import NAN
+from resmon.sensors.linux_files import KernelFiles
+
+MAX_KEPT: Final = 256
+"""Processes with kept descriptors; the others are opened anew at most once a second."""
+
+_PSS_ALONE_S: Final = 60.0
+_PSS_TREE_S: Final = 10.0
+_PSS_TICK_S: Final = 0.002
+_BACKOFF: Final = 100.0  # what is slow may take one part in a hundred of the time
+_TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class _Process:
+    """A process of the tree. ``statm`` and ``stat`` are kept descriptors, or -1 where it is opened anew each time."""
+
+    __slots__ = ("alive", "cow_bytes", "cpu_s", "pid", "private_bytes", "pss_bytes", "started", "stat", "statm")
+
+    def __init__(self, pid: int, statm: int, stat: int) -> None:
+        self.pid = pid
+        self.statm = statm
+        self.stat = stat
+        self.private_bytes = 0  # resident, neither file nor shared memory
+        self.cow_bytes = 0  # the part of it that another process of the tree holds too
+        self.cpu_s = 0.0
+        self.pss_bytes = NAN
+        self.started = b""
+        self.alive = True
+
+
+class ProcessTree:
+    """The processes under ``pid`` (None: this process), through ``files``. One thread at a time.
+
+    After ``read``: ``memory_bytes``, ``pss_bytes`` (NaN until all were read once), ``cpu_time_s``, ``processes``
+    (alive, without zombies), and ``unread``, the number of descendants that no descriptor was left for.
+    """
+
+    def __init__(self, files: KernelFiles, proc: str, pid: int | None, max_kept: int = MAX_KEPT) -> None:
+        self._files = files
+        self._proc = proc
+        self._is_self = pid is None
+        self._max_kept = max_kept
+        self._name = "self" if pid is None else str(pid)
+        self._root = _Process(os.getpid() if pid is None else pid, -1, -1)
+        self._children: dict[int, _Process] = {}
+        self._kept = 0
+        self._mark: bytes | None = None
+        self._next_scan_s = float("-inf")
+        self._next_loose_s = float("-inf")
+        self._next_pss_s = float("inf")
+        self._pss_queue: list[_Process] = []
+        self._pss_done: list[tuple[_Process, int, int]] = []
+        self._pss_cost_s = 0.0
+        self._live_cpu_s = 0.0
+        self._lost_cpu_s = 0.0
+        self._shrunk = False
+        self.memory_bytes = NAN
+        self.pss_bytes = NAN
+        self.cpu_time_s = NAN
+        self.processes = NAN
+        self.unread = 0
+
+    def open(self) -> None:
+        """Open the root process's files."""
+        self._root.statm = self._files.open(f"{self._proc}/{self._name}/statm")
+        self._root.stat = self._files.open(f"{self._proc}/{self._name}/stat")
+
+    def close(self) -> None:
+        """Close all descriptors. Idempotent."""
+        for process in (self._root, *self._children.values()):
+            self._release(process)
+        self._children.clear()
+        self._pss_queue.clear()
+
+    def paths(self) -> list[str]:
+        """The files that every read reads."""
+        kept = [f"{self._proc}/{p.pid}/{name}" for p in self._children.values() for name in ("statm", "stat")]
+        own = ["statm"] if self._is_self else ["statm", "stat"]
+        return [f"{self._proc}/{self._name}/{name}" for name in own] + kept
+
+    def read(self, at_s: float, mark: bytes) -> None:
+        """Read the tree. ``mark`` changes when the kernel has started a process or thread."""
+        if mark != self._mark and at_s >= self._next_scan_s:
+            self._scan(at_s, mark)
+        if self._children:
+            self._read_many(at_s)
+        else:
+            statm = self._files.read(self._root.statm).split(None, 2)
+            self.memory_bytes = float(int(statm[1]) * _PAGE) if len(statm) == 3 else NAN
+            self.cpu_time_s = self._account(self._root_cpu_s())
+            self.processes = 1.0
+            self.unread = 0
+        if at_s >= self._next_pss_s or self._pss_queue:
+            self._read_pss(at_s)
+
+    def _root_cpu_s(self) -> float:
+        """CPU time of the root and of the children it has waited for."""
+        if self._is_self:  # the same clocks as in /proc/self/stat, finer and cheaper
+            waited = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return time.process_time() + waited.ru_utime + waited.ru_stime
+        return self._cpu_s(self._files.read(self._root.stat))
+
+    @staticmethod
+    def _cpu_s(stat: bytes) -> float:
+        fields = stat[stat.rfind(b")") + 2 :].split(None, 15)
+        if len(fields) < 16:
+            return NAN
+        return (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) * _TICK_S
+
+    def _account(self, live_s: float) -> float:
+        """The tree's CPU time from what its living processes show.
+
+        A child that was waited for lives on in its parent's figures. One that nobody waited for takes its time with
+        it: that is kept here.
+        """
+        if live_s != live_s:
+            return NAN
+        if live_s > self._live_cpu_s:
+            self._live_cpu_s = live_s
+        elif self._shrunk:
+            self._lost_cpu_s += self._live_cpu_s - live_s
+            self._live_cpu_s = live_s
+        self._shrunk = False
+        return self._live_cpu_s + self._lost_cpu_s
+
+    def _read_many(self, at_s: float) -> None:
+        loose = at_s >= self._next_loose_s
+        started = time.perf_counter()
+        if loose:
+            self.unread = 0
+        while True:  # until a pass in which nobody vanished: then no time is both in a child and in its parent
+            root_cpu_s = self._root_cpu_s()
+            statm = self._files.read(self._root.statm).split(None, 2)
+            gone = [
+                p for p in self._children.values() if (p.statm >= 0 or loose) and not self._refresh(p)
+            ]
+            if not gone:
+                break
+            self._shrunk = True
+            for process in gone:
+                del self._children[process.pid]
+                self._release(process)
+                self._mark = None  # its children have a new parent
+                self._next_pss_s = min(self._next_pss_s, at_s + 1.0)
+        if loose:
+            self._next_loose_s = at_s + max(1.0, _BACKOFF * (time.perf_counter() - started))
+        children = self._children.values()
+        memory = int(statm[1]) * _PAGE if len(statm) == 3 else NAN
+        if children:
+            memory -= self._root.cow_bytes
+            for process in children:
+                own = process.private_bytes - process.cow_bytes
+                if own > 0:
+                    memory += own
+        else:
+            self._root.cow_bytes = 0
+        self.memory_bytes = NAN if self.unread else float(memory)
+        live_s = root_cpu_s + sum(p.cpu_s for p in children)
+        self.cpu_time_s = self._account(live_s)
+        self.processes = 1.0 + sum(p.alive for p in children)
+
+    def _refresh(self, process: _Process) -> bool:
+        """Read one child; False when it is gone."""
+        read = self._files.read
+        if process.statm >= 0:
+            statm = read(process.statm)
+            stat = read(process.stat)
+        else:
+            statm = self._peek(process.pid, "statm")
+            stat = self._peek(process.pid, "stat")
+            if self.unread and not (statm and stat):
+                return True
+        fields = stat[stat.rfind(b")") + 2 :].split(None, 20)
+        if len(fields) < 21 or fields[0] == b"X" or not statm:
+            return False
+        if process.statm < 0 and process.started and process.started != fields[19]:
+            return False  # the number was used again
+        process.started = fields[19]
+        process.alive = fields[0] != b"Z"
+        process.cpu_s = (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) * _TICK_S
+        sizes = statm.split(None, 3)
+        process.private_bytes = (int(sizes[1]) - int(sizes[2])) * _PAGE
+        return True
+
+    def _peek(self, pid: int, name: str) -> bytes:
+        fd = self._files.open(f"{self._proc}/{pid}/{name}")
+        if fd in (-errno.EMFILE, -errno.ENFILE):
+            self.unread += 1
+            return b""
+        content = self._files.read(fd) if fd >= 0 else b""
+        self._files.close(fd)
+        return content
+
+    def _scan(self, at_s: float, mark: bytes) -> None:
+        started = time.perf_counter()
+        parents = self._descendants()
+        self._mark = mark
+        for pid in [pid for pid in self._children if pid not in parents]:
+            process = self._children.pop(pid)
+            if self._refresh(process):  # alive, but handed to another parent: its time so far stays in the account
+                self._live_cpu_s -= process.cpu_s
+                self._lost_cpu_s += process.cpu_s
+            else:
+                self._shrunk = True
+            self._release(process)
+        for pid, parent in parents.items():
+            if pid not in self._children:
+                self._adopt(pid, parent, at_s)
+        self._next_scan_s = at_s + max(1.0, _BACKOFF * (time.perf_counter() - started))
+        self._next_pss_s = min(self._next_pss_s, at_s + 1.0 if self.pss_bytes != self.pss_bytes else at_s + _PSS_ALONE_S)
+
+    def _adopt(self, pid: int, parent: int, at_s: float) -> None:
+        files = self._files
+        process = _Process(pid, -1, -1)
+        # Both files through one directory descriptor: they belong to one process whatever happens to its number.
+        directory = files.open(f"{self._proc}/{pid}", flags=os.O_RDONLY | os.O_DIRECTORY)
+        if directory >= 0 and self._kept < self._max_kept:
+            process.statm, process.stat = files.open("statm", directory), files.open("stat", directory)
+            if process.statm < 0 or process.stat < 0:
+                files.close(process.statm)
+                files.close(process.stat)
+                process.statm = process.stat = -1
+        files.close(directory)
+        if process.statm >= 0:
+            self._kept += 1
+            fields = files.read(process.stat).rpartition(b")")[2].split(None, 2)
+            if len(fields) < 3 or int(fields[1]) != parent:
+                self._release(process)
+                return
+        if not self._refresh(process):
+            self._release(process)
+            return
+        process.cow_bytes = process.private_bytes
+        self._children[pid] = process
+        self._next_pss_s = min(self._next_pss_s, at_s + _BACKOFF * self._pss_cost_s)
+
+    def _release(self, process: _Process) -> None:
+        if process.statm >= 0 and process is not self._root:
+            self._kept -= 1
+        self._files.close(process.statm)
+        self._files.close(process.stat)
+        process.statm = process.stat = -1
+
+    def _descendants(self) -> dict[int, int]:
+        """Each descendant's pid with its parent's."""
+        root = self._root.pid
+        if not self._files.slurp(f"{self._proc}/{self._name}/stat"):
+            return {}
+        found: dict[int, int] = {}
+        waiting = [root]
+        while waiting:
+            parent = waiting.pop()
+            place = f"{self._proc}/{self._name if parent == root else parent}/task"
+            for thread in self._files.names(place):
+                fd = self._files.open(f"{place}/{thread}/children")
+                if fd == -errno.ENOENT and parent == root and thread == str(root):
+                    return self._descendants_by_parent()  # a kernel without CONFIG_PROC_CHILDREN
+                if fd >= 0:
+                    for child in map(int, self._files.read(fd).split()):
+                        if child not in found:
+                            found[child] = parent
+                            waiting.append(child)
+                    self._files.close(fd)
+        return found
+
+    def _descendants_by_parent(self) -> dict[int, int]:
+        parents: dict[int, list[int]] = {}
+        for name in self._files.names(self._proc):
+            if name.isdigit():
+                fields = self._files.slurp(f"{self._proc}/{name}/stat").rpartition(b")")[2].split(None, 2)
+                if len(fields) == 3:
+                    parents.setdefault(int(fields[1]), []).append(int(name))
+        found: dict[int, int] = {}
+        waiting = [self._root.pid]
+        while waiting:
+            parent = waiting.pop()
+            for child in parents.get(parent, ()):
+                found[child] = parent
+                waiting.append(child)
+        return found
+
+    def _read_pss(self, at_s: float) -> None:
+        """One slice of a pass over the tree; a finished pass is used as a whole, since its parts share pages."""
+        if not self._pss_queue:
+            self._pss_queue = [self._root, *(p for p in self._children.values() if p.alive)]
+            self._pss_done = []
+            self._pss_cost_s = 0.0
+        deadline = time.perf_counter() + _PSS_TICK_S
+        while self._pss_queue and time.perf_counter() < deadline:
+            process = self._pss_queue.pop()
+            started = time.thread_time()
+            pss, cow = self._pss_of(process)
+            self._pss_cost_s += time.thread_time() - started
+            if pss >= 0:
+                self._pss_done.append((process, pss, cow))
+        if self._pss_queue:
+            return
+        for process, pss, cow in self._pss_done:
+            process.pss_bytes = float(pss)
+            process.cow_bytes = cow
+        if not self._children:
+            self._root.cow_bytes = 0
+        self.pss_bytes = self._root.pss_bytes + sum(p.pss_bytes for p in self._children.values() if p.alive)
+        period = _PSS_TREE_S if self._children else _PSS_ALONE_S
+        self._next_pss_s = at_s + max(period, _BACKOFF * self._pss_cost_s)
+
+    def _pss_of(self, process: _Process) -> tuple[int, int]:
+        """PSS, and the anonymous bytes that are counted with other processes; -1 where the kernel does not tell.
+
+        The walk over the page tables takes milliseconds per gigabyte: the read gives the interpreter lock away.
+        """
+        name = self._name if process is self._root else str(process.pid)
+        fd = self._files.open(f"{self._proc}/{name}/smaps_rollup")
+        if fd < 0:
+            return -1, 0
+        try:
+            text = os.pread(fd, 4096, 0)
+        except OSError:  # gone, or not ours to look into: its PSS stays unknown
+            return -1, 0
+        finally:
+            self._files.close(fd)
+        kib = {line.partition(b":")[0]: line.split() for line in text.splitlines()}
+        try:
+            pss, anonymous = int(kib[b"Pss"][1]), int(kib[b"Anonymous"][1])
+            pss_anonymous = int(kib[b"Pss_Anon"][1])
+        except KeyError:  # before Linux 5.4 there is no Pss_Anon
+            return -1, 0
+        return pss << 10, max(0, anonymous - pss_anonymous) << 10
