@@ -30,7 +30,7 @@ class _Scale(NamedTuple):
     least: float
 
 
-_JOULES = _Scale(((0, "J"), (3, "kJ"), (6, "MJ"), (9, "GJ"), (12, "TJ")), "", 0.1)
+_JOULES = _Scale(((0, "J"), (3, "kJ"), (6, "MJ"), (9, "GJ")), "", 0.1)
 
 
 def _joules_per(items_unit: str) -> _Scale:
@@ -46,15 +46,14 @@ def format_measured(value_j: float | None, low_j: float | None, high_j: float | 
     """Measured joules, ``156 ± 12 kJ``.
 
     U is the larger of the two half-widths, so that ``value ± U`` always contains the interval; it is rounded up
-    to one significant digit (two where it starts with 1 or 2) and the value to the same place. Where ± would
-    mislead - one half-width more than twice the other, or U as large as the value - the ends are written
-    instead: ``0.8 [0, 4] J``. Below 0.1 J only the upper end is told: ``< 0.1 J``. Without ends: three digits.
+    to one significant digit (two where it starts with 1 or 2) and the value to the same place, but at least
+    to one digit. Below 0.1 J only the upper end is told: ``< 0.1 J``. Without an interval: three digits.
     """
     return _measured(value_j, low_j, high_j, _JOULES)
 
 
 def format_estimated(value_j: float | None, low_j: float | None, high_j: float | None) -> str:
-    """Estimated joules, ``27 [12, 61] kJ``: at most two digits each, the ends rounded outwards, never without ends."""
+    """Estimated joules, ``27 [12, 61] kJ``: two digits at most, the ends rounded outwards; unknown without ends."""
     return _bracketed(value_j, low_j, high_j, _JOULES)
 
 
@@ -102,14 +101,14 @@ def format_percent(fraction: float | None) -> str:
     return f"{_number(fraction * 100.0, 0)}{THIN}%"
 
 
-def format_small_percent(fraction: float | None) -> str:
-    """A fraction that is far below 1 as per cent with two digits, ``0.06 %``; ``< 0.01 %`` below that."""
+def format_share(fraction: float | None) -> str:
+    """A fraction that is far below 1 as per cent: two digits, one below 1 %; ``< 0.01 %`` below that."""
     if not known(fraction):
         return UNKNOWN
     percent = fraction * 100.0
-    if 0 <= percent < 0.01:
+    if 0 < percent < 0.01 * (1.0 - _SLACK):
         return f"< 0.01{THIN}%"
-    return f"{_digits(percent, 2, least=-2)}{THIN}%"
+    return f"{_digits(percent, 2 if percent >= 1 else 1, least=-2)}{THIN}%"
 
 
 def format_temperature_c(value_c: float | None) -> str:
@@ -139,41 +138,53 @@ def format_rate(value_bytes_per_s: float | None) -> str:
     """Bytes per second in decimal units, ``3.1 MB/s``, ``412 MB/s``."""
     if not known(value_bytes_per_s):
         return UNKNOWN
-    kilo = value_bytes_per_s / 1000.0
-    if kilo == 0:
+    if value_bytes_per_s == 0:
         return f"0{THIN}kB/s"
+    kilo = value_bytes_per_s / 1000.0
     if kilo < 0.05:
         return f"< 0.1{THIN}kB/s"
-    for unit in ("kB/s", "MB/s"):
-        if kilo < 999.5:
-            return f"{_digits(kilo, 2, least=-1)}{THIN}{unit}"
-        kilo /= 1000.0
-    return f"{_digits(kilo, 2, least=-1)}{THIN}GB/s"
+    units = iter(("kB/s", "MB/s", "GB/s", "TB/s"))
+    unit = next(units)
+    while kilo >= 999.5 and unit != "TB/s":
+        kilo, unit = kilo / 1000.0, next(units)
+    return f"{_digits(kilo, 2, least=-1)}{THIN}{unit}"
 
 
 def format_items_per_s(value_per_s: float | None, items_unit: str = "items") -> str:
-    """Throughput with three digits, four from 1 000 on: ``84.2 images/s``, ``8 420 images/s``."""
+    """Throughput: ``61.3 steps/s``, ``8 420 images/s``, ``61.3 k tokens/s``: three digits, four from 1 000 to 9 999."""
     if not known(value_per_s):
         return UNKNOWN
-    return f"{_digits(value_per_s, 4 if abs(value_per_s) >= 999.5 else 3)}{THIN}{items_unit}/s"
+    if 0 < value_per_s < 0.001 * (1.0 - _SLACK):
+        number = "< 0.001"
+    elif value_per_s < 9999.5:
+        number = _digits(value_per_s, 3, least=-3)
+    elif value_per_s < 999.5e3:
+        number = f"{_digits(value_per_s / 1e3, 3)}{THIN}k"
+    else:
+        number = f"{_digits(value_per_s / 1e6, 3)}{THIN}M"
+    return f"{number} {items_unit}/s"
+
+
+def format_count(value: float | None) -> str:
+    """A whole number with its thousands parted, ``12 345``."""
+    return _number(value, 0) if known(value) else UNKNOWN
 
 
 def format_duration(duration_s: float | None) -> str:
     """A clock that runs: ``0:07``, ``2:47``, ``1:52:03``. Whole seconds, cut and not rounded."""
-    if not known(duration_s):
+    if not known(duration_s) or duration_s < 0:
         return UNKNOWN
-    minutes, seconds = divmod(int(max(0.0, duration_s)), 60)
+    minutes, seconds = divmod(int(duration_s), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def format_duration_words(duration_s: float | None) -> str:
     """A duration that is over: ``31 ms``, ``7.2 s``, ``3 min 12 s``, ``1 h 52 min``."""
-    if not known(duration_s):
+    if not known(duration_s) or duration_s < 0:
         return UNKNOWN
-    duration_s = max(0.0, duration_s)
-    if duration_s < 0.0009995:
-        return f"< 1{THIN}ms" if duration_s < 0.0005 else f"1{THIN}ms"
+    if duration_s < 0.0005:
+        return f"< 1{THIN}ms"
     if duration_s < 0.9995:
         return f"{_digits(duration_s * 1000.0, 2, least=0)}{THIN}ms"
     if duration_s < 59.95:
@@ -197,50 +208,39 @@ def singular(items_unit: str) -> str:
 def _measured(value: float | None, low: float | None, high: float | None, scale: _Scale) -> str:
     if not known(value):
         return UNKNOWN
-    if not (known(low) and known(high)):
-        return _plain(value, scale)
-    below, above = max(0.0, value - low), max(0.0, high - value)
-    u = max(below, above)
-    if u <= abs(value) * 1e-12:
-        return _plain(value, scale)
-    if value < scale.least or u >= value or max(below, above) > 2.0 * min(below, above) * (1.0 + _SLACK):
-        return _bracketed(value, low, high, scale)
+    u = max(0.0, value - low, high - value) if known(low) and known(high) else 0.0
+    if value < scale.least or value <= 0:
+        return _below(high if known(high) else None, scale)
+    if u <= value * 1e-12:
+        exponent, unit = _step(_round(value, _leading(value) - 2), scale)
+        return f"{_digits(value / 10.0**exponent, 3)}{THIN}{unit}{scale.suffix}"
     shown_u, place = _round_up(u)
-    exponent, unit = _step(_round(value, place), scale)
-    shown = _number(value / 10.0**exponent, place - exponent)
-    return f"{shown} ± {_number(shown_u / 10.0**exponent, place - exponent)}{THIN}{unit}{scale.suffix}"
+    exponent, unit = _step(_round(value, min(place, _leading(value))), scale)
+    shown = _number(value / 10.0**exponent, min(place, _leading(value)) - exponent, group="")
+    return f"{shown} ± {_number(shown_u / 10.0**exponent, place - exponent, group='')}{THIN}{unit}{scale.suffix}"
 
 
 def _bracketed(value: float | None, low: float | None, high: float | None, scale: _Scale) -> str:
-    if not known(value):
+    if not (known(value) and known(low) and known(high)):
         return UNKNOWN
-    finite_high = high if known(high) else None
-    if value < scale.least:
-        return _below(max(scale.least, finite_high or 0.0), scale)
-    if value <= 0:
-        return _below(finite_high, scale) if finite_high else UNKNOWN
+    if value < scale.least or value <= 0:
+        return _below(high, scale)
     place = _leading(value) - 1
     exponent, unit = _step(_round(value, place), scale)
     scaled = value / 10.0**exponent
-    place = max(-1, _leading(_round(scaled, place - exponent)) - 1)
-    ends = ", ".join(
-        _outward(end / 10.0**exponent, place, up=up) if known(end) else UNKNOWN
-        for end, up in ((low, False), (high, True))
-    )
-    return f"{_number(scaled, place)} [{ends}]{THIN}{unit}{scale.suffix}"
+    place = _leading(_round(scaled, place - exponent)) - 1
+    ends = ", ".join(_outward(end / 10.0**exponent, place, up=up) for end, up in ((low, False), (high, True)))
+    return f"{_number(scaled, place, group='')} [{ends}]{THIN}{unit}{scale.suffix}"
 
 
-def _plain(value: float, scale: _Scale) -> str:
-    if value < scale.least:
-        return _below(scale.least, scale)
-    exponent, unit = _step(_round(value, _leading(value) - 2), scale) if value else scale.steps[0]
-    return f"{_digits(value / 10.0**exponent, 3)}{THIN}{unit}{scale.suffix}"
-
-
-def _below(bound: float, scale: _Scale) -> str:
+def _below(high: float | None, scale: _Scale) -> str:
+    """What is told of a value too small to be written: a bound. Without any, it is unknown."""
+    bound = max(scale.least, high or 0.0)
+    if bound <= 0:
+        return UNKNOWN
     shown, place = _round_up(bound)
     exponent, unit = _step(shown, scale)
-    text = _number(shown / 10.0**exponent, place - exponent)
+    text = _number(shown / 10.0**exponent, place - exponent, group="")
     return f"< {text.rstrip('0').rstrip('.') if '.' in text else text}{THIN}{unit}{scale.suffix}"
 
 
@@ -249,9 +249,11 @@ def _outward(value: float, place: int, *, up: bool) -> str:
     if value <= 0:
         return "0"
     place = max(place, _leading(value) - 1)
-    scaled = value * 10.0**-place
-    whole = math.ceil(scaled * (1.0 - _SLACK)) if up else math.floor(scaled * (1.0 + _SLACK))
-    return "0" if whole == 0 else _number(whole / 10.0**-place if place < 0 else whole * 10.0**place, place)
+    whole = value * 10.0**-place
+    whole = math.ceil(whole * (1.0 - _SLACK)) if up else math.floor(whole * (1.0 + _SLACK))
+    if whole == 100:  # 9.96 goes to 10, not to 10.0
+        whole, place = 10, place + 1
+    return "0" if whole == 0 else _number(_at(whole, place), place, group="")
 
 
 def _round_up(u: float) -> tuple[float, int]:
@@ -259,7 +261,10 @@ def _round_up(u: float) -> tuple[float, int]:
     leading = _leading(u)
     first = int(u / 10.0**leading * (1.0 + _SLACK))
     place = leading - 1 if first in (1, 2) else leading
-    return math.ceil(u / 10.0**place * (1.0 - _SLACK)) * 10.0**place, place
+    whole = math.ceil(u / 10.0**place * (1.0 - _SLACK))
+    if whole == 30:  # 2.95 goes to 3, which has one digit
+        whole, place = 3, place + 1
+    return _at(whole, place), place
 
 
 def _step(value: float, scale: _Scale) -> tuple[int, str]:
@@ -273,28 +278,31 @@ def _step(value: float, scale: _Scale) -> tuple[int, str]:
 
 def _leading(value: float) -> int:
     """The power of ten of the first significant digit."""
-    magnitude = abs(value)
-    exponent = math.floor(math.log10(magnitude))
-    return exponent + 1 if magnitude >= 10.0 ** (exponent + 1) * (1.0 - _SLACK) else exponent
+    exponent = math.floor(math.log10(abs(value)))
+    return exponent + 1 if abs(value) >= 10.0 ** (exponent + 1) * (1.0 - _SLACK) else exponent
+
+
+def _at(whole: float, place: int) -> float:
+    return whole / 10.0**-place if place < 0 else whole * 10.0**place
 
 
 def _round(value: float, place: int) -> float:
-    if place < 0:
-        return math.floor(value * 10.0**-place + 0.5) / 10.0**-place
-    return math.floor(value / 10.0**place + 0.5) * 10.0**place
+    """Half up, with a little slack: 0.785 as per cent is 78.49999999999999 and means 78.5."""
+    scaled = value * 10.0**-place if place < 0 else value / 10.0**place
+    return _at(math.floor(scaled * (1.0 + 1e-12) + 0.5), place)
 
 
 def _digits(value: float, digits: int, *, least: int | None = None) -> str:
     """``value`` with so many significant digits, whole numbers always whole, nothing finer than ``least``."""
     if value == 0:
         return "0"
-    place = min(_leading(value) - digits + 1, 0 if digits < 4 else 1)
-    if _leading(_round(value, place) or value) > _leading(value):
-        place = min(place + 1, 0 if digits < 4 else 1)
+    place = min(_leading(value) - digits + 1, 0)
+    if abs(_round(value, place)) >= 10.0 ** (_leading(value) + 1) * (1.0 - _SLACK):
+        place = min(place + 1, 0)
     return _number(value, place if least is None else max(place, least))
 
 
-def _number(value: float, place: int) -> str:
+def _number(value: float, place: int, group: str = THIN) -> str:
     rounded = _round(abs(value), place)
-    text = f"{rounded:,.{max(0, -place)}f}".replace(",", THIN)
+    text = f"{rounded:,.{max(0, -place)}f}".replace(",", group)
     return f"{MINUS}{text}" if value < 0 and rounded else text

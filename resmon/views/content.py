@@ -41,36 +41,46 @@ class Headline:
     about: str = ""
 
     @property
+    def mark(self) -> str:
+        """The character beside the word."""
+        return MARKS.get(self.known, "")
+
+    @property
     def caption(self) -> str:
         """``■ measured, GPU counters``: mark, word and remark in one."""
-        word = f"{MARKS[self.known]} {self.known}" if self.known else ""
-        return ", ".join(part for part in (word, self.about) if part)
+        return ", ".join(part for part in (f"{self.mark} {self.known}".strip(), self.about) if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The first line: sign, what ran, how it ended, how long it took and how fast it was."""
+    """The first line: sign, what ran, how it ended, how long it took; then more, each with what joins it."""
 
     sign: str
     label: str
     ended: str
     duration: str
-    after: str
+    rest: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.sign} {self.label}, {self.ended} {self.duration}{self.after}"
+        return f"{self.sign} {self.label}, {self.ended} {self.duration}" + "".join(f"{a}{b}" for a, b in self.rest)
 
 
 def outcome(m: Measurement, title: str | None = None, number: int | None = None) -> Outcome:
     """How the span ended. ``title`` stands for the measurement's name, ``number`` is that of the cell."""
     name = shortened(m.name if title is None else title)
     label = " ".join(part for part in ("" if number is None else f"In [{number}]", name) if part) or "this span"
-    duration = units.format_duration_words(m.duration_s)
-    speed = "" if m.items_per_s is None else f" at {units.format_items_per_s(m.items_per_s, plain(m.items_unit))}"
-    if m.error is None:
-        return Outcome(sign="✓", label=label, ended="done in", duration=duration, after=speed)
-    ended = f"failed: {shortened(m.error, 120)} after"
-    return Outcome(sign="✗", label=label, ended=ended, duration=duration, after=f"{speed}, measured up to there")
+    rest: list[tuple[str, str]] = []
+    if m.items_per_s is not None:
+        rest.append((" at ", units.format_items_per_s(m.items_per_s, plain(m.items_unit))))
+    if m.error is not None:
+        rest.append((", ", "measured up to there"))
+    return Outcome(
+        sign="✓" if m.error is None else "✗",
+        label=label,
+        ended="done in" if m.error is None else f"failed: {shortened(m.error, 120)} after",
+        duration=units.format_duration_words(m.duration_s),
+        rest=tuple(rest),
+    )
 
 
 def headlines(m: Measurement) -> list[Headline]:
@@ -133,7 +143,7 @@ def footer(m: Measurement) -> str:
     rate = f" at {_rate(m.interval_s)}" if m.interval_s else ""
     parts = [f"{m.samples} {'sample' if m.samples == 1 else 'samples'}{rate}, {m.missed} missed"]
     if m.resmon_cpu_fraction is not None:
-        parts.append(f"resmon used {units.format_small_percent(m.resmon_cpu_fraction)} of a core")
+        parts.append(f"resmon used {units.format_share(m.resmon_cpu_fraction)} of a core")
     parts.append(f"95{units.THIN}% intervals")
     finished = (m.started_at + timedelta(seconds=m.duration_s)).astimezone()
     parts.append(f"finished {finished:%H:%M:%S}")
@@ -158,7 +168,9 @@ def _per_item(m: Measurement) -> Headline | None:
         return Headline(figure=units.format_measured_per_item(value, low, high, unit), about="measured part only")
     if energy.estimated_j is not None:
         value, low, high = each(energy.estimated_j, energy.estimated_low_j, energy.estimated_high_j)
-        return Headline(figure=units.format_estimated_per_item(value, low, high, unit), about="estimated")
+        return Headline(
+            figure=units.format_estimated_per_item(value, low, high, unit), known="estimated", about="per item"
+        )
     return None
 
 

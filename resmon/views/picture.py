@@ -7,6 +7,7 @@ white ground and the panel's light colours, so that it reads the same in every t
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ class _Canvas:
         from PIL import ImageDraw
 
         self.image, self.strip, self.top = image, strip, top
-        self.pen: ImageDraw = ImageDraw.Draw(image)
+        self.pen = ImageDraw.Draw(image)
         self.at_s, self.duration_s, self.interval_s = m.series.at_s, m.duration_s, m.interval_s
 
     def x(self, at_s: float) -> float:
@@ -73,11 +74,14 @@ class _Canvas:
 
     def draw(self) -> None:
         for layer in self.strip.layers:
-            self._surface(layer)
+            if layer.fill != "hatched":
+                self._surface(layer)
         for tick in self.strip.ticks:
             y = self.y(tick)
             self._line([(_LEFT, y), (WIDTH - _RIGHT, y)], _BASELINE if tick == 0 else _GRID, 1.0)
         for layer in reversed(self.strip.layers):
+            if layer.fill == "hatched":  # above the grid, which would cut its lines to pieces
+                self._surface(layer)
             for run in timeline.runs(self.at_s, layer.values, interval_s=self.interval_s):
                 self._run(self._points(run, layer.values), layer)
         for i, y in enumerate(_label_positions(self.strip, self.top)):
@@ -196,7 +200,7 @@ def _dashes(points: Sequence[Point]) -> list[list[Point]]:
     dashes: list[list[Point]] = []
     drawing, left = True, _DASH
     current = [points[0]]
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         length = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5
         done = 0.0
         while length - done > left:

@@ -16,6 +16,8 @@ from resmon.views.escape import markup
 
 _BOX = "font-variant-numeric:tabular-nums lining-nums;font-size:13px;line-height:18px;max-width:940px;padding:2px 0"
 _HEADLINE = "display:inline-block;vertical-align:bottom;margin:0 36px 10px 0"
+_FIGURE = "font-size:23px;line-height:32px;font-weight:600"
+_LISTED = "font-size:14px;line-height:20px"
 _MUTED = "opacity:.8"
 
 
@@ -26,9 +28,10 @@ def mimebundle(m: Measurement, title: str | None = None, number: int | None = No
 
 def _html(m: Measurement, title: str | None, number: int | None) -> str:
     end = content.outcome(m, title, number)
+    first = f"{end.sign} <b>{markup(end.label)}</b>, {markup(end.ended)} <b>{markup(end.duration)}</b>"
+    rest = "".join(f"{joint}{markup(said)}" for joint, said in end.rest)
     parts = [
-        f'<div style="margin:0 0 8px">{end.sign} <b>{markup(end.label)}</b>, {markup(end.ended)} '
-        f"<b>{markup(end.duration)}</b>{markup_after(end.after)}</div>",
+        f'<div style="margin:0 0 8px;overflow-wrap:anywhere">{first}{rest}</div>',
         f"<div>{''.join(_headline(h) for h in content.headlines(m))}</div>",
         table.to_html(*content.device_table(m), caption="Energy and use by device"),
         _picture(m),
@@ -38,21 +41,11 @@ def _html(m: Measurement, title: str | None, number: int | None) -> str:
     return f'<div style="{_BOX}">{"".join(parts)}</div>'
 
 
-def markup_after(after: str) -> str:
-    """:func:`markup`, with the space or comma in front kept."""
-    lead = after[: len(after) - len(after.lstrip())]
-    return lead + markup(after)
-
-
 def _headline(headline: content.Headline) -> str:
-    mark, _, word = headline.caption.partition(" ") if headline.known else ("", "", headline.caption)
-    known, comma, about = word.partition(", ") if headline.known else ("", "", word)
-    caption = f"{mark} <b>{known}</b>{comma}{markup(about)}" if known else markup(about)
-    size = "font-size:14px;line-height:20px" if headline.known == "not covered" else "font-size:23px;line-height:32px;font-weight:600"
-    return (
-        f'<div style="{_HEADLINE}"><div style="{size}">{markup(headline.figure)}</div>'
-        f"<div>{caption}</div></div>"
-    )
+    known = f"{headline.mark} <b>{headline.known}</b>" if headline.known else ""
+    caption = ", ".join(part for part in (known, markup(headline.about)) if part)
+    size = _LISTED if headline.known == "not covered" else _FIGURE
+    return f'<div style="{_HEADLINE}"><div style="{size}">{markup(headline.figure)}</div><div>{caption}</div></div>'
 
 
 def _picture(m: Measurement) -> str:

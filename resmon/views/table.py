@@ -12,6 +12,8 @@ from resmon.views import escape
 RULE = "1px solid rgba(128,128,128,.45)"
 """The only colour in the HTML: a grey that shows on light and dark grounds alike."""
 
+_TABLE = "color:inherit;font-size:13px;line-height:18px"  # a page without a doctype would not inherit them
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
@@ -67,7 +69,7 @@ def to_html(columns: Sequence[Column], rows: Sequence[Row], *, caption: str = ""
     label = f' aria-label="{escape.markup(caption)}"' if caption else ""
     return (
         '<div style="overflow-x:auto;max-width:100%">'
-        f'<table{label} style="border-collapse:collapse;border:none;margin:0;font-size:13px;line-height:18px">'
+        f'<table{label} style="border-collapse:collapse;border:none;margin:0;{_TABLE}">'
         f'<thead style="border:none"><tr style="background:transparent;border:none">{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )

@@ -19,7 +19,9 @@ def measurement_line(m: Measurement) -> str:
         parts.append(f"CPU {units.format_percent(m.cpu_utilization)}")
     busy = [gpu.utilization_mean for gpu in m.gpus if gpu.utilization_mean is not None]
     if busy:
-        parts.append(f"{'GPU' if len(busy) == 1 else f'{len(busy)} GPUs'} {units.format_percent(sum(busy) / len(busy))}")
+        parts.append(
+            f"{'GPU' if len(busy) == 1 else f'{len(busy)} GPUs'} {units.format_percent(sum(busy) / len(busy))}"
+        )
     if m.peak_memory_bytes is not None:
         parts.append(f"peak memory {units.format_gib(m.peak_memory_bytes)}")
     return " | ".join(parts)

@@ -6,6 +6,7 @@ Where a value is unknown there is a gap, never a bridge; a sum with an unknown p
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +61,7 @@ def strips(m: Measurement) -> list[Strip]:
 
 def runs(at_s: Sequence[float], *columns: Values, interval_s: float | None = None) -> Iterator[list[int]]:
     """The indices between gaps: where a column is unknown, or more than three periods passed without a point."""
-    steps = [b - a for a, b in zip(at_s, at_s[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(at_s)]
     longest = 3.0 * max(interval_s or 0.0, statistics.median(steps) if steps else 0.0)
     run: list[int] = []
     for i in range(len(at_s)):
@@ -96,7 +97,9 @@ def describe(m: Measurement) -> str:
         lines = []
         for layer in strip.layers:
             own = _above_base(layer)
-            lines.append(f"{layer.label} mean {_short(statistics.fmean(own))}, from {_short(min(own))} to {_short(max(own))}")
+            lines.append(
+                f"{layer.label} mean {_short(statistics.fmean(own))}, from {_short(min(own))} to {_short(max(own))}"
+            )
         said.append(f"{strip.title}: {'; '.join(lines)}.")
     return " ".join([f"Timeline over {units.format_duration_words(m.duration_s)}.", *said])
 
@@ -140,9 +143,7 @@ def _utilization(m: Measurement) -> Strip | None:
         )
     else:
         for i, (gpu, values) in enumerate(gpus):
-            layers.append(
-                Layer(label=_label(gpu), resource="gpu", values=values, line="dashed" if i else "solid")
-            )
+            layers.append(Layer(label=_label(gpu), resource="gpu", values=values, line="dashed" if i else "solid"))
     cpu = _column(m, HOST, "cpu_utilization", 100.0)
     if cpu:
         zero = tuple(None if v is None else 0.0 for v in cpu)
