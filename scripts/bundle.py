@@ -80,6 +80,7 @@ def install_packages(widgets: Path) -> None:
     if stamp.is_file() and stamp.read_text("ascii") == wanted:
         return
     _run(_npm(), "ci", "--include=dev", "--no-audit", "--no-fund", cwd=widgets)
+    stamp.parent.mkdir(exist_ok=True)
     stamp.write_text(wanted, "ascii")
 
 

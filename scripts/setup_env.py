@@ -57,11 +57,15 @@ def recall(memory: Path, inputs: str) -> Done:
     return done if done.inputs == inputs else Done(torch=done.torch)
 
 
-def pip_install(*arguments: str, quiet: bool = False) -> bool:
-    """Run pip under the constraints; tell whether it worked."""
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    command += ["--constraint", str(ROOT / "constraints.txt"), *arguments]
+def pip(*arguments: str, quiet: bool = False) -> bool:
+    """Run pip; tell whether it worked."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments, "-qq"]
     return subprocess.run(command, check=False, cwd=ROOT, stderr=subprocess.DEVNULL if quiet else None).returncode == 0
+
+
+def pip_install(*arguments: str, quiet: bool = False) -> bool:
+    """Install under the constraints; tell whether it worked."""
+    return pip("install", "--constraint", str(ROOT / "constraints.txt"), *arguments, quiet=quiet)
 
 
 def install_torch(choice: str) -> None:
@@ -93,21 +97,24 @@ def main() -> None:
     except ValueError as error:
         raise SystemExit(f"resmon: {error}") from None
 
-    extras = set(EXTRAS[asked.purpose]) | ({"train"} if choice != "none" and asked.purpose != "docs" else set())
-    if choice != done.torch or not extras <= set(done.extras):
-        if "train" in extras:
-            install_torch(choice)
-        wanted = ",".join(sorted(extras | set(done.extras)))
-        print(f"resmon: installing resmon[{wanted}]", flush=True)
-        if not pip_install("--editable", f".[{wanted}]"):
-            raise SystemExit("resmon: the packages could not be installed (see above)")
-        memory = asdict(Done(inputs=inputs, torch=choice, extras=tuple(wanted.split(","))))
-        MEMORY.write_text(json.dumps(memory), "utf-8")
-
     try:
         bundle.ensure(ROOT)
     except bundle.BundleError as error:
         raise SystemExit(f"resmon: {error}") from None
+
+    extras = set(EXTRAS[asked.purpose]) | ({"train"} if choice != "none" and asked.purpose != "docs" else set())
+    if choice != done.torch or not extras <= set(done.extras):
+        if done.torch not in ("", choice):
+            pip("uninstall", "--yes", "torch")  # every build satisfies torch==X, so pip would keep the old one
+        if "train" in extras:
+            install_torch(choice)
+        wanted = sorted((extras | set(done.extras)) - ({"train"} if choice == "none" else set()))
+        what = f"[{','.join(wanted)}]"
+        print(f"resmon: installing resmon{what}", flush=True)
+        if not pip_install("--editable", f".{what}"):
+            raise SystemExit("resmon: the packages could not be installed (see above)")
+        memory = asdict(Done(inputs=inputs, torch=choice, extras=tuple(wanted)))
+        MEMORY.write_text(json.dumps(memory), "utf-8")
     if asked.purpose == "test" and (code := browser.main()):
         raise SystemExit(code)
 
