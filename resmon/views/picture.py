@@ -17,17 +17,15 @@ from resmon.views.timeline import Layer, Strip, Values
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont, ImageFont
 
-WIDTH = 900
+WIDTH = 800
 """The width at which the picture is meant to be shown, in CSS pixels; it has twice as many."""
 
 COLOURS = {"gpu": (0x00, 0x66, 0xA6), "cpu": (0x00, 0x96, 0x6D), "memory": (0x8A, 0x2A, 0x68)}
 
 _SHOWN = 2
 _FINE = 4  # shapes: pixels for each CSS pixel before the reduction to _SHOWN
-_LEFT, _RIGHT, _TOP, _GAP, _AXIS = 44, 128, 8, 12, 22
+_LEFT, _RIGHT, _TOP, _GAP, _AXIS = 40, 122, 20, 24, 22
 _LABEL_STEP = 14
 _TEXT, _MUTED, _GRID, _BASELINE = (0x21, 0x21, 0x21), (0x64, 0x64, 0x64), (0xDD, 0xDD, 0xDD), (0x9E, 0x9E, 0x9E)
 _DASH, _SPACE = 4.0, 2.5
@@ -146,13 +144,13 @@ def _write(image: Image, m: Measurement, strips: Sequence[Strip], tops: Sequence
     pen = ImageDraw.Draw(image)
     font = ImageFont.load_default(11.5 * _SHOWN)
 
-    def put(x: float, y: float, text: str, anchor: str, colour: Colour, halo: int = 0) -> None:
-        _put(pen, font, (x * _SHOWN, y * _SHOWN), text, anchor, colour, halo)
+    def put(x: float, y: float, text: str, anchor: str, colour: Colour) -> None:
+        pen.text((x * _SHOWN, y * _SHOWN), text, font=font, anchor=anchor, fill=colour)
 
     for strip, top in zip(strips, tops, strict=True):
         for tick in strip.ticks:
             put(_LEFT - 7, _y(strip, top, tick), f"{tick:g}", "rm", _MUTED)
-        put(_LEFT + 6, top + 9, strip.title, "lm", _MUTED, halo=3)
+        put(6, top - 12, strip.title, "lm", _MUTED)
         for layer, y in zip(strip.layers, _label_positions(strip, top), strict=True):
             put(WIDTH - _RIGHT + 30, y, layer.label, "lm", _TEXT)
     bottom = tops[-1] + strips[-1].height
@@ -160,14 +158,6 @@ def _write(image: Image, m: Measurement, strips: Sequence[Strip], tops: Sequence
         x = _LEFT + (WIDTH - _LEFT - _RIGHT) * at_s / m.duration_s
         pen.line([(x * _SHOWN, bottom * _SHOWN), (x * _SHOWN, (bottom + 4) * _SHOWN)], fill=_BASELINE, width=_SHOWN)
         put(x, bottom + 12, text, "lm" if at_s == 0 else "mm", _MUTED)
-
-
-def _put(
-    pen: ImageDraw, font: FreeTypeFont | ImageFont, at: Point, text: str, anchor: str, colour: Colour, halo: int
-) -> None:
-    pen.text(at, text, font=font, anchor=anchor, fill=colour, stroke_width=halo * _SHOWN, stroke_fill="white")
-    if halo:
-        pen.text(at, text, font=font, anchor=anchor, fill=colour)
 
 
 def _y(strip: Strip, top: float, value: float) -> float:

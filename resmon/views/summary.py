@@ -56,5 +56,5 @@ def _picture(m: Measurement) -> str:
     return (
         '<div style="overflow-x:auto;max-width:100%;margin:12px 0 0">'
         f'<img src="data:image/png;base64,{source}" width="{picture.WIDTH}" alt="{markup(timeline.describe(m))}" '
-        'style="display:block;width:100%;min-width:520px;height:auto;margin:0"></div>'
+        f'style="display:block;width:100%;min-width:440px;max-width:{picture.WIDTH}px;height:auto;margin:0"></div>'
     )

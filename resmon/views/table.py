@@ -83,7 +83,7 @@ def _html_text(cell: str | Cell) -> str:
 
 def _html_cell(tag: str, content: str, column: Column, scope: str, style: str) -> str:
     space = "normal" if column.wrap else "nowrap"
-    width = ";min-width:140px" if column.wrap else ""
+    width = ";min-width:200px" if column.wrap else ""
     scoped = f' scope="{scope}"' if scope else ""
     return (
         f'<{tag}{scoped} style="text-align:{column.align};white-space:{space}{width};padding:4px 14px 4px 0;'
