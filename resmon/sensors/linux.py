@@ -1,9 +1,9 @@
 """The host on Linux, by direct reads of /proc, /sys and the cgroup tree through kept descriptors.
 
 Every tick: ``/proc/stat``, the memory in use, the process tree. What moves slowly or only matters as a mean is read
-less often: network and disks at most once a second each, in turn when ticks come faster (a rate is the mean since its
-previous read and stands until the next); the temperature every 2 s; the load every 5 s, which is when the kernel
-computes it; the limits, and which disks and interfaces there are, every 10 s.
+less often: network, disks and temperature every 2 s, the first two in turn (a rate is the mean since its previous read
+and stands until the next); the load every 5 s, which is when the kernel computes it; the limits every 30 s; which disks
+and interfaces there are every minute.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MIN_SPAN_S: Final = 0.05
 _WIDTH: Final = 11  # words of a CPU's line in /proc/stat: its name and ten times
 _CACHE_PERIOD_S: Final = 2.0
 _TURN_SLACK_S: Final = 0.1
-_TURN_S: Final = {"net": 1.0, "disk": 1.0, "temperature": 2.0, "load": 5.0, "limits": 10.0}
+_TURN_S: Final = {"net": 2.0, "disk": 2.0, "temperature": 2.0, "load": 5.0, "limits": 30.0, "devices": 60.0}
 
 
 class LinuxHost:
@@ -91,6 +91,8 @@ class LinuxHost:
             environ=os.environ,
         )
         self._read_limits()
+        self._interfaces.find()
+        self._disks.find()
 
     def close(self) -> None:
         """Close all descriptors. Idempotent."""
@@ -110,7 +112,7 @@ class LinuxHost:
 
     @property
     def limits(self) -> Limits:
-        """The limits in force, as of at most 10 s ago."""
+        """The limits in force, as of at most 30 s ago."""
         assert self._force is not None
         return self._force.limits
 
@@ -174,21 +176,27 @@ class LinuxHost:
         words = stat[: stat.find(b"\nintr")].split()
         if len(words) != self._words:
             self._map_cores(words)
+        if not self._online:
+            return
         total = sum(map(int, words[1:9]))
-        idle = [int(a) + int(b) for a, b in zip(words[_WIDTH + 4 :: _WIDTH], words[_WIDTH + 5 :: _WIDTH], strict=True)]
-        before, self._idle = self._idle, idle
-        count = len(idle)
-        span = (total - self._total) / count if count else 0.0  # ticks of one core; the cores' times advance together
+        before = self._idle
+        idle = self._idle = list(map(int, words[_WIDTH + 4 :: _WIDTH] + words[_WIDTH + 5 :: _WIDTH]))
+        count = len(self._online)
+        # Ticks of one core: all cores' times advance together, so that their sum tells it without reading each.
+        span = (total - self._total) / count
         self._total = total
         self._stat_s = at_s
         if not before or span <= 0.0:
             return
-        busy = [1.0 - (b - a) / span for a, b in zip(before, idle, strict=True)]
-        values = [0.0 if x < 0.0 else 1.0 if x > 1.0 else x for x in busy]
-        if self._own is not None:
-            mean = sum([values[place] for place in self._own]) / len(self._own)
-        else:
+        values = []
+        for place in range(count):
+            waited = place + count
+            busy = 1.0 - (idle[place] + idle[waited] - before[place] - before[waited]) / span
+            values.append(0.0 if busy < 0.0 else 1.0 if busy > 1.0 else busy)
+        if self._own is None:
             mean = 1.0 - (sum(idle) - sum(before)) / (span * count)
+        else:
+            mean = sum([values[place] for place in self._own]) / len(self._own)
         self._core_values = values if self._shown is None else [values[i] if i >= 0 else NAN for i in self._shown]
         if self._by_usage:
             mean = self._usage_share(at_s)
@@ -246,11 +254,14 @@ class LinuxHost:
             elif name == "load":
                 words = self._files.read(self._loadavg).split(None, 1)
                 self._load = float(words[0]) if words else NAN
-            else:
+            elif name == "limits":
                 self._read_limits()
+            else:
+                self._interfaces.find()
+                self._disks.find()
             # The slack keeps a period of whole ticks at that; the first disk read sets disks and network apart.
             first = due[name] < 0.0 and name == "disk"
-            due[name] = at_s + (0.5 if first else period_s) - _TURN_SLACK_S
+            due[name] = at_s + (1.0 if first else period_s) - _TURN_SLACK_S
         self._next_turn_s = min(due.values())
 
     # ------------------------------------------------------------- limits
@@ -273,8 +284,6 @@ class LinuxHost:
             machine_memory_bytes=self.machine_memory_bytes,
             affinity_cores=cores,
         )
-        self._interfaces.find()
-        self._disks.find()
         if force == self._force:
             return
         self._force = force

@@ -1,7 +1,9 @@
 """This process and all its descendants on Linux: memory that counts shared pages once, CPU time that never goes back.
 
 Known processes are read through kept descriptors, which stay bound to *their* process when its number is used again.
-The tree is walked only when the kernel has started something since, at most once a second.
+Only when the kernel has started something since, and at most once a second, the main threads of the known processes
+are asked for their children; a change there, or 15 s, makes the whole tree be walked, thread by thread (most children
+are started by a main thread, and a walk costs as much as twenty reads).
 
 Memory of the tree is the resident memory of the root plus, for each child, what is resident and not file or shared
 memory. Pages that a fork left shared (copy on write) look private in ``statm``: until the proportional set size (PSS)
@@ -21,8 +23,11 @@ from resmon.sensors.base import NAN
 from resmon.sensors.linux_files import KernelFiles
 
 MAX_KEPT: Final = 256
-"""Processes with kept descriptors; the others are opened anew at most once a second."""
+"""Processes with kept descriptors, three each; the others are opened anew at most once a second. No more than take a
+fifth of the descriptors that this process may have."""
 
+_SCAN_S: Final = 1.0
+_WALK_S: Final = 15.0
 _PSS_ALONE_S: Final = 60.0
 _PSS_TREE_S: Final = 10.0
 _PSS_TICK_S: Final = 0.002
@@ -32,14 +37,29 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Process:
-    """A process of the tree. ``statm`` and ``stat`` are kept descriptors, or -1 where it is opened anew each time."""
+    """A process of the tree. ``statm``, ``stat`` and ``kids`` (the children of its main thread) are kept descriptors,
+    or negative where it is opened anew each time."""
 
-    __slots__ = ("alive", "cow_bytes", "cpu_s", "pid", "private_bytes", "pss_bytes", "started", "stat", "statm")
+    __slots__ = (
+        "alive",
+        "cow_bytes",
+        "cpu_s",
+        "kids",
+        "offspring",
+        "pid",
+        "private_bytes",
+        "pss_bytes",
+        "started",
+        "stat",
+        "statm",
+    )
 
     def __init__(self, pid: int, statm: int, stat: int) -> None:
         self.pid = pid
         self.statm = statm
         self.stat = stat
+        self.kids = -1
+        self.offspring = b""
         self.private_bytes = 0  # resident, neither file nor shared memory
         self.cow_bytes = 0  # the part of it that another process of the tree holds too
         self.cpu_s = 0.0
@@ -55,17 +75,19 @@ class ProcessTree:
     (alive, without zombies), and ``unread``, the number of descendants that no descriptor was left for.
     """
 
-    def __init__(self, files: KernelFiles, proc: str, pid: int | None, max_kept: int = MAX_KEPT) -> None:
+    def __init__(self, files: KernelFiles, proc: str, pid: int | None, max_kept: int | None = None) -> None:
         self._files = files
         self._proc = proc
         self._is_self = pid is None
-        self._max_kept = max_kept
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._max_kept = min(MAX_KEPT, descriptors // 15) if max_kept is None else max_kept
         self._name = "self" if pid is None else str(pid)
         self._root = _Process(os.getpid() if pid is None else pid, -1, -1)
         self._children: dict[int, _Process] = {}
         self._kept = 0
         self._mark: bytes | None = None
         self._next_scan_s = float("-inf")
+        self._next_walk_s = float("-inf")
         self._next_loose_s = float("-inf")
         self._next_pss_s = float("inf")
         self._pss_queue: list[_Process] = []
@@ -84,6 +106,7 @@ class ProcessTree:
         """Open the root process's files."""
         self._root.statm = self._files.open(f"{self._proc}/{self._name}/statm")
         self._root.stat = self._files.open(f"{self._proc}/{self._name}/stat")
+        self._root.kids = self._files.open(f"{self._proc}/{self._name}/task/{self._root.pid}/children")
 
     def close(self) -> None:
         """Close all descriptors. Idempotent."""
@@ -101,7 +124,10 @@ class ProcessTree:
     def read(self, at_s: float, mark: bytes) -> None:
         """Read the tree. ``mark`` changes when the kernel has started a process or thread."""
         if mark != self._mark and at_s >= self._next_scan_s:
-            self._scan(at_s, mark)
+            if at_s >= self._next_walk_s or self._has_new_children():
+                self._walk(at_s, mark)
+            else:
+                self._next_scan_s = at_s + _SCAN_S
         if self._children:
             self._read_many(at_s)
         else:
@@ -161,6 +187,7 @@ class ProcessTree:
                 del self._children[process.pid]
                 self._release(process)
                 self._mark = None  # its children have a new parent
+                self._next_walk_s = at_s
                 self._next_pss_s = min(self._next_pss_s, at_s + 1.0)
         if loose:
             self._next_loose_s = at_s + max(1.0, _BACKOFF * (time.perf_counter() - started))
@@ -211,8 +238,16 @@ class ProcessTree:
         self._files.close(fd)
         return content
 
-    def _scan(self, at_s: float, mark: bytes) -> None:
+    def _has_new_children(self) -> bool:
+        read = self._files.read
+        if self._root.kids < 0 or read(self._root.kids) != self._root.offspring:
+            return True
+        return any(read(p.kids) != p.offspring for p in self._children.values() if p.kids >= 0)
+
+    def _walk(self, at_s: float, mark: bytes) -> None:
         started = time.perf_counter()
+        for process in (self._root, *self._children.values()):
+            process.offspring = self._files.read(process.kids)  # before the walk, which may then see more, not less
         parents = self._descendants()
         self._mark = mark
         for pid in [pid for pid in self._children if pid not in parents]:
@@ -226,8 +261,9 @@ class ProcessTree:
         for pid, parent in parents.items():
             if pid not in self._children:
                 self._adopt(pid, parent, at_s)
-        self._next_scan_s = at_s + max(1.0, _BACKOFF * (time.perf_counter() - started))
-        self._next_pss_s = min(self._next_pss_s, at_s + 1.0 if self.pss_bytes != self.pss_bytes else at_s + _PSS_ALONE_S)
+        self._next_scan_s = at_s + max(_SCAN_S, _BACKOFF * (time.perf_counter() - started))
+        self._next_walk_s = max(self._next_scan_s, at_s + _WALK_S)
+        self._next_pss_s = min(self._next_pss_s, at_s + (_PSS_ALONE_S if self.pss_bytes == self.pss_bytes else 1.0))
 
     def _adopt(self, pid: int, parent: int, at_s: float) -> None:
         files = self._files
@@ -237,9 +273,9 @@ class ProcessTree:
         if directory >= 0 and self._kept < self._max_kept:
             process.statm, process.stat = files.open("statm", directory), files.open("stat", directory)
             if process.statm < 0 or process.stat < 0:
-                files.close(process.statm)
-                files.close(process.stat)
-                process.statm = process.stat = -1
+                self._close_files(process)
+            else:
+                process.kids = files.open(f"task/{pid}/children", directory)
         files.close(directory)
         if process.statm >= 0:
             self._kept += 1
@@ -257,9 +293,12 @@ class ProcessTree:
     def _release(self, process: _Process) -> None:
         if process.statm >= 0 and process is not self._root:
             self._kept -= 1
-        self._files.close(process.statm)
-        self._files.close(process.stat)
-        process.statm = process.stat = -1
+        self._close_files(process)
+
+    def _close_files(self, process: _Process) -> None:
+        for fd in (process.statm, process.stat, process.kids):
+            self._files.close(fd)
+        process.statm = process.stat = process.kids = -1
 
     def _descendants(self) -> dict[int, int]:
         """Each descendant's pid with its parent's."""
