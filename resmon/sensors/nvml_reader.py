@@ -78,8 +78,8 @@ class DeviceReader:
             self._values.pop("energy_j", None)
         self.supports = frozenset(quantity for quantity, value in self._values.items() if value == value)
         self.limit_w = self._values["power_limit_w"] if "power_limit_w" in self.supports else None
-        self.counts_module: bool = before.counts_module if before else self._counts_module()
         self._always = [s for s in steps if s.name in ("fields", "power", "energy", "utilization", "memory")]
+        self.counts_module: bool = before.counts_module if before else self._counts_module()
         slow = [s for s in steps if s not in self._always]
         if len(self._always) >= CALLS_PER_TICK:
             memory = next(s for s in self._always if s.name == "memory")
@@ -155,7 +155,7 @@ class DeviceReader:
 
         Drivers do not say. Only where both powers can be read (a superchip) is the counter watched for half a second.
         """
-        if "energy_j" not in self.supports or "power_w" not in self.supports:
+        if not any(step.name == "fields" and "energy_j" in step.quantities for step in self._always):
             return False
         fields: list[int | tuple[int, int]] = [TOTAL_ENERGY, POWER_INSTANT, (POWER_INSTANT, MODULE_SCOPE)]
         if any(value != value for value in self._fields(fields)):

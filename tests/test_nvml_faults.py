@@ -1,0 +1,343 @@
+"""The NVML sensor when things go wrong: no driver, no permission, GPUs that are lost, calls that hang, hidden pids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.driver import (
+    GIB,
+    LOST,
+    MISMATCH,
+    NO_PERMISSION,
+    TIMEOUT,
+    Fault,
+    Gpu,
+    Hang,
+    Process,
+    Script,
+    Slice,
+    gpu_uuid,
+    gpus,
+    play,
+)
+from tests.driver.reading import READING
+
+NOT_LOADED, CABLE = 9, 8
+SAY = READING + "show([said(), sensor.read(0.0), list(sensor.not_covered), sensor.generation])"
+
+
+def test_no_driver_at_all() -> None:
+    said, values, not_covered, generation = play(None, SAY)
+    assert said == [
+        (
+            "nvml: unavailable (no NVIDIA driver on this machine) "
+            "— none needed without an NVIDIA GPU; with one, install its driver until nvidia-smi works"
+        )
+    ]
+    assert (values, not_covered, generation) == ([], [], 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "remedy"),
+    [
+        (MISMATCH, "different versions", "reboot"),
+        (NO_PERMISSION, "refuses this user", "--gpus all"),
+        (NOT_LOADED, "kernel driver is not loaded", "modprobe"),
+        (999, "Unknown Error", "nvidia-smi"),
+    ],
+)
+def test_a_driver_that_does_not_start(tmp_path: Path, code: int, cause: str, remedy: str) -> None:
+    path = Script(gpus=gpus(1), rules=[Fault("nvmlInit*", code)]).write(tmp_path / "gpus")
+    said, values, _, _ = play(path, SAY)
+    assert len(said) == 1
+    assert said[0].startswith("nvml: unavailable")
+    assert cause in said[0]
+    assert remedy in said[0].partition("—")[2]
+    assert values == []
+
+
+def test_a_driver_without_a_gpu(tmp_path: Path) -> None:
+    said, *_ = play(Script().write(tmp_path / "gpus"), SAY)
+    assert "lists no GPU" in said[0]
+    assert "--gpus all" in said[0]
+
+
+@pytest.mark.parametrize(("value", "cause"), [("", "hides every GPU of 2"), ("-1", "hides every"), ("0,0", "twice")])
+def test_gpus_that_are_hidden(tmp_path: Path, value: str, cause: str) -> None:
+    said, *_ = play(Script(gpus=gpus(2)).write(tmp_path / "gpus"), SAY, CUDA_VISIBLE_DEVICES=value)
+    assert said[0].startswith("nvml: unavailable")
+    assert cause in said[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"), [(NO_PERMISSION, "refuses this user"), (CABLE, "power cable"), (LOST, "lost")]
+)
+def test_one_gpu_that_cannot_be_opened(tmp_path: Path, code: int, cause: str) -> None:
+    closed = Gpu(uuid=gpu_uuid(1), rules=[Fault("nvmlDeviceGetHandleByIndex_v2", code)])
+    said, values, _, _ = play(Script(gpus=(*gpus(1), closed)).write(tmp_path / "gpus"), SAY)
+    assert said[0].startswith("nvml: available 1 of 1 GPUs")
+    assert said[1].startswith("nvml index 1: lost")
+    assert cause in said[1]
+    assert len(values) == 9
+
+
+def test_a_driver_that_comes_later(tmp_path: Path) -> None:
+    script = Script(gpus=gpus(1), rules=[Fault("nvmlInit*", NOT_LOADED, to_s=0.5)])
+    answers = play(
+        script.write(tmp_path / "gpus"),
+        READING
+        + """
+answers = [[said()[0][:17], sensor.generation, len(sensor.read(0.0))]]
+time.sleep(0.6)
+for at in (9.0, 10.5, 11.0):
+    answers.append([len(sensor.read(at)), sensor.generation])
+answers.append(said())
+show(answers)
+""",
+    )
+    assert answers == [
+        ["nvml: unavailable", 0, 0],
+        [0, 0],
+        [0, 1],
+        [9, 1],
+        ["nvml: available 1 of 1 GPUs, driver 575.57.08"],
+    ]
+
+
+def test_a_gpu_that_is_lost_and_comes_back(tmp_path: Path) -> None:
+    away = Gpu(uuid=gpu_uuid(1), power_w=200, rules=[Fault("*", LOST, 1.0, 2.0)])
+    script = Script(gpus=(Gpu(uuid=gpu_uuid(0), power_w=100), away))
+    before, lost, still, back, calls = play(
+        script.write(tmp_path / "gpus"),
+        READING
+        + f"""
+epoch = {script.epoch_s!r}
+def until(t):
+    time.sleep(max(0.0, epoch + t - time.monotonic()))
+def look(at):
+    r = row(at)
+    blank = set(r["GPU 1"].values()) == {{None}}
+    return [r["GPU 0"]["power_w"], r["GPU 1"]["power_w"], blank, said(), sensor.generation]
+before = look(0.0)
+until(1.1)
+lost = look(1.0)
+look(5.0)
+reset_calls()
+still = look(11.5)  # the retry finds it still away
+before_back = calls("nvmlDeviceGetFieldValues", 1)
+until(2.1)
+look(12.0)
+look(22.0)
+back = look(22.5)
+show([before, lost, still, back, before_back])
+""",
+    )
+    assert before[:3] == [100, 200, False]
+    assert lost[:3] == [100, None, True]
+    assert lost[3][0].startswith("nvml: degraded 1 of 2 GPUs")
+    assert lost[3][1].startswith("nvml GPU 1: lost (the GPU is lost")
+    assert "every 10 s" in lost[3][1]
+    assert still[:3] == [100, None, True]
+    assert back[:3] == [100, 200, False]
+    assert back[3] == ["nvml: available 2 of 2 GPUs, driver 575.57.08"]
+    assert {before[4], lost[4], still[4], back[4]} == {1}, "the shape never changed"
+    assert calls == 0, "a GPU that is lost is not asked"
+
+
+def test_a_mig_slice_that_is_destroyed_goes_away(tmp_path: Path) -> None:
+    one, two = Slice(uuid="MIG-11111111-0000"), Slice(uuid="MIG-22222222-0000", gpu_instance=2)
+    script = Script(gpus=(Gpu(uuid=gpu_uuid(0), slices=(one, two)),))
+    path = script.write(tmp_path / "gpus")
+    Script(gpus=(Gpu(uuid=gpu_uuid(0), slices=(one,)),), epoch_s=script.epoch_s).write(tmp_path / "later")
+    answers = play(
+        path,
+        READING
+        + f"""
+labels = lambda: [d.label for d in sensor.devices]
+answers = [labels()]
+os.replace({str(tmp_path / "later")!r}, {str(path)!r})
+row(0.0)
+row(0.5)
+answers.append([line[:16] for line in said()])
+sensor.read(11.0)
+answers.append(labels())
+row(11.5)
+answers.append([line[:16] for line in said()])
+show(answers)
+""",
+    )
+    assert answers[0] == ["MIG parent 0", "GPU 0", "GPU 1"]
+    assert answers[1][:2] == ["nvml: degraded 1", "nvml GPU 1: lost"]
+    assert answers[2] == ["MIG parent 0", "GPU 0"]
+    assert answers[3] == ["nvml: available "]
+
+
+def test_a_refusal_that_passes_is_a_gap_and_a_line(tmp_path: Path) -> None:
+    script = Script(gpus=gpus(1))
+    path = script.write(tmp_path / "gpus")
+    flaky = Script(gpus=gpus(1, rules=[Fault("nvmlDeviceGetMemoryInfo*", TIMEOUT)]), epoch_s=script.epoch_s)
+    flaky.write(tmp_path / "flaky")
+    script.write(tmp_path / "again")
+    answers = play(
+        path,
+        READING
+        + f"""
+answers = []
+for name in ("", "flaky", "again"):
+    if name:
+        os.replace(os.path.join({str(tmp_path)!r}, name), {str(path)!r})
+    answers.append([row()["GPU 0"]["memory_used_bytes"], said()[1:]])
+show(answers)
+""",
+    )
+    assert answers[0] == [0, []]
+    assert answers[1][0] is None
+    assert answers[1][1][0].startswith("nvml GPU 0: degraded (memory: the NVIDIA driver did not answer in time)")
+    assert answers[2] == [0, []]
+
+
+def test_a_call_that_hangs_blocks_its_own_thread_alone(tmp_path: Path) -> None:
+    script = Script(gpus=gpus(2))
+    path = script.write(tmp_path / "gpus")
+    hang = Script(
+        gpus=(gpus(1)[0], Gpu(uuid=gpu_uuid(1), rules=[Hang("nvmlDeviceGetUtilizationRates", 3.0)])),
+        epoch_s=script.epoch_s,
+    )
+    hang.write(tmp_path / "hang")
+    waited, worked, answer = play(
+        path,
+        READING
+        + f"""
+import threading
+os.replace({str(tmp_path / "hang")!r}, {str(path)!r})
+answer = []
+thread = threading.Thread(target=lambda: answer.append(row()["GPU 1"]["utilization"]))
+start = time.monotonic()
+thread.start()
+worked = 0
+while thread.is_alive():
+    said(), sensor.not_covered, sensor.own_memory_known
+    time.sleep(0.01)
+    worked += 1
+thread.join()
+show([time.monotonic() - start, worked, answer])
+""",
+    )
+    assert waited >= 3.0
+    assert worked > 30, "the other thread went on, and the status could be read"
+    assert answer == [0.0]
+
+
+def _proc(folder: Path, namespace: str) -> Path:
+    (folder / "self/ns").mkdir(parents=True)
+    (folder / "self/ns/pid").symlink_to(namespace)
+    return folder
+
+
+OWN = """
+import math, types
+from pathlib import Path
+from resmon.sensors.nvml import NvmlSensor
+sensor = NvmlSensor(own_pids=lambda: {os.getpid(), 4711}, proc=Path(PROC))
+sensor.discover()
+if TORCH:
+    torch = types.ModuleType("torch")
+    torch.cuda = types.SimpleNamespace(is_initialized=lambda: True)
+    sys.modules["torch"] = torch
+values = sensor.read(0.0)
+own = [v for c, v in zip(sensor.channels, values) if c.quantity == "memory_own_bytes"]
+lines = [str(s) for s in sensor.status if s.name == "nvml processes"]
+print(json.dumps([[None if math.isnan(v) else v for v in own], list(sensor.own_memory_known.values()), lines]))
+"""
+HOST, CONTAINER = "pid:[4026531836]", "pid:[4026533333]"
+
+
+@pytest.mark.parametrize(
+    ("namespace", "torch", "processes", "own"),
+    [
+        pytest.param(HOST, False, [Process("self", 5), Process(4711, 7), Process(1, 99)], 12, id="ours-and-our-childs"),
+        pytest.param(HOST, False, [Process("self", 5), Process("self", 5, "graphics")], 5, id="in-both-lists"),
+        pytest.param(HOST, False, [Process(1, 99)], 0, id="others-only"),
+        pytest.param(HOST, False, [], 0, id="nobody"),
+        pytest.param(HOST, False, [Process("self", None)], None, id="not-told"),
+        pytest.param(HOST, True, [Process(1, 99)], None, id="torch-holds-memory-but-no-pid-is-ours"),
+        pytest.param(HOST, True, [Process("self", 5)], 5, id="torch-and-our-pid"),
+        pytest.param(CONTAINER, False, [Process(1, 99)], None, id="container"),
+        pytest.param(CONTAINER, True, [], None, id="container-with-empty-list"),
+        pytest.param(CONTAINER, True, [Process("self", 5)], 5, id="container-that-shows-our-pid"),
+    ],
+)
+def test_own_memory_is_known_or_said_to_be_unknown(
+    tmp_path: Path, namespace: str, torch: bool, processes: list[Process], own: int | None
+) -> None:
+    path = Script(gpus=gpus(1, processes=processes)).write(tmp_path / "gpus")
+    code = OWN.replace("PROC", repr(str(_proc(tmp_path / "proc", namespace)))).replace("TORCH", str(torch))
+    values, known, lines = play(path, code)
+    assert values == [own]
+    assert known == [own is not None]
+    assert bool(lines) == (own is None)
+
+
+def test_more_processes_than_there_was_room_for(tmp_path: Path) -> None:
+    crowd = [Process(100_000 + i, GIB) for i in range(63)]
+    path = Script(gpus=gpus(1, processes=[*crowd, Process("self", 5)])).write(tmp_path / "gpus")
+    code = OWN.replace("PROC", repr(str(_proc(tmp_path / "proc", HOST)))).replace("TORCH", "False")
+    assert play(path, code)[0] == [5]
+
+
+def test_a_forked_child_reads_for_itself_and_harms_nobody(tmp_path: Path) -> None:
+    path = Script(gpus=gpus(1, power_w=123)).write(tmp_path / "gpus")
+    parent, child, code = play(
+        path,
+        READING
+        + """
+row()
+reader, writer = os.pipe()
+pid = os.fork()
+if pid == 0:
+    power = row(1.0)["GPU 0"]["power_w"]
+    sensor.close()
+    sensor.close()
+    os.write(writer, json.dumps(power).encode())
+    os._exit(0)
+os.close(writer)
+child = json.loads(os.read(reader, 100))
+os.close(reader)
+code = os.waitpid(pid, 0)[1]
+show([row(2.0)["GPU 0"]["power_w"], child, code])
+""",
+    )
+    assert (parent, child, code) == (123, 123, 0)
+
+
+def test_close_shuts_down_once_what_it_started(tmp_path: Path) -> None:
+    path = Script(gpus=gpus(1)).write(tmp_path / "gpus")
+    answer: Any = play(
+        path,
+        READING
+        + """
+import pynvml
+pynvml.nvmlInit()  # somebody else's
+sensor.close()
+sensor.close()
+count = pynvml.nvmlDeviceGetCount()
+pynvml.nvmlShutdown()
+try:
+    pynvml.nvmlDeviceGetCount()
+except pynvml.NVMLError_Uninitialized:
+    count += 100
+show([count, sensor.read(0.0), list(sensor.channels)])
+""",
+    )
+    assert answer == [101, [], []]
+
+
+@pytest.mark.parametrize("retry_s", [0, -1.0, float("nan")])
+def test_a_retry_time_must_be_positive(retry_s: float) -> None:
+    from resmon.sensors.nvml import NvmlSensor
+
+    with pytest.raises(ValueError, match="retry_s must be more than 0 seconds"):
+        NvmlSensor(retry_s=retry_s)
