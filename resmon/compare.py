@@ -96,7 +96,10 @@ class Comparison:
         return "\n".join([table.to_text(*_table(self.rows)), *(f"Note: {note}" for note in self.notes)])
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        notes = "".join(f'<div style="margin:4px 0 0">Note: {markup(note)}</div>' for note in self.notes)
+        notes = "".join(
+            f'<div style="margin:4px 0 0;font-size:13px;line-height:18px">Note: {markup(note)}</div>'
+            for note in self.notes
+        )
         return {"text/plain": str(self), "text/html": table.to_html(*_table(self.rows), caption="Comparison") + notes}
 
 
@@ -241,6 +244,7 @@ def _table(rows: Sequence[ComparedRow]) -> tuple[list[Column], list[Row]]:
     right: dict[str, Callable[[ComparedRow], str]] = {
         "Duration": lambda r: units.format_duration_words(r.duration_s),
         "Speed-up": lambda r: _times(r.speedup),
+        "Energy to first": _ratio_text,
         "Throughput": lambda r: units.format_items_per_s(r.items_per_s, plain(r.items_unit)),
         f"{MARKS['measured']} measured": lambda r: units.format_measured(
             r.measured_j, r.measured_low_j, r.measured_high_j
@@ -250,7 +254,6 @@ def _table(rows: Sequence[ComparedRow]) -> tuple[list[Column], list[Row]]:
         ),
         f"{MARKS['measured']} per item": lambda r: _per_item(r, "measured"),
         f"{MARKS['estimated']} per item": lambda r: _per_item(r, "estimated"),
-        "Energy to first": _ratio_text,
         "GPU": lambda r: units.format_percent(r.gpu_utilization),
         "CPU": lambda r: units.format_percent(r.cpu_utilization),
         "Peak memory": lambda r: units.format_gib(r.peak_memory_bytes),

@@ -15,7 +15,7 @@ from resmon.views import content, picture, table, text, timeline
 from resmon.views.escape import markup
 
 _BOX = "font-variant-numeric:tabular-nums lining-nums;font-size:13px;line-height:18px;max-width:940px;padding:2px 0"
-_HEADLINE = "display:inline-block;vertical-align:bottom;margin:0 36px 10px 0"
+_HEADLINE = "display:inline-block;vertical-align:bottom;margin:0 30px 10px 0"
 _FIGURE = "font-size:23px;line-height:32px;font-weight:600"
 _LISTED = "font-size:14px;line-height:20px"
 _MUTED = "opacity:.8"
