@@ -16,7 +16,7 @@ PORT ?=
 ARGS ?=
 SETUP = $(PY) -m scripts.setup_env --torch '$(TORCH)'
 
-# Settings and runtime files of Jupyter stay in this checkout.
+# Settings and runtime files of `make lab` stay in this checkout.
 JUPYTER_HOME := $(CURDIR)/$(VENV)/var/jupyter
 OWN_JUPYTER := JUPYTER_CONFIG_DIR=$(JUPYTER_HOME)/config JUPYTER_DATA_DIR=$(JUPYTER_HOME)/data \
 	JUPYTER_RUNTIME_DIR=$(JUPYTER_HOME)/runtime IPYTHONDIR=$(JUPYTER_HOME)/ipython
@@ -66,7 +66,7 @@ check: setup-test
 	cd widgets && npm run --silent check && npm run --silent test
 
 test: check
-	$(OWN_JUPYTER) $(PY) -m pytest --nbval --nbval-current-env --cov $(ARGS)
+	$(PY) -m pytest --nbval --nbval-current-env --cov $(ARGS)
 
 format: setup-test
 	$(PY) -m ruff check --fix

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,20 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from tests.leftovers import hooks_of, left_since, traces
+
+
+_home = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what tests and their kernels write about themselves out of the user's folders."""
+    config.stash[_home] = folder = tempfile.TemporaryDirectory(prefix="resmon-tests-", ignore_cleanup_errors=True)
+    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "RESMON_RECORD_DIR"):
+        os.environ[name] = str(Path(folder.name) / name.lower())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_home].cleanup()
 
 
 @pytest.fixture(autouse=True)
