@@ -13,7 +13,6 @@ from traitlets.config import Config
 
 from tests.leftovers import hooks_of, left_since, traces
 
-
 _home = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 

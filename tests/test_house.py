@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -130,6 +131,15 @@ def test_imports_have_no_circles() -> None:
         TopologicalSorter(down).prepare()
     except CycleError as error:
         pytest.fail(f"these import each other: {' → '.join(error.args[1])}")
+
+
+def test_contributing_names_what_stands() -> None:
+    root = PACKAGE.parent
+    words = re.findall(r"`([\w./-]+(?:\.\w+|/))`", (root / "CONTRIBUTING.md").read_text("utf-8"))
+    assert len(words) > 20
+    ignored = {"test-results/"}
+    missing = [w for w in words if w not in ignored and not (root / w).exists() and not (PACKAGE / w).exists()]
+    assert missing == []
 
 
 def test_public_names_are_what_stands() -> None:
