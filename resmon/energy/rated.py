@@ -6,9 +6,7 @@ import math
 from collections.abc import Sequence
 
 
-def rated_energy_j(
-    power_w: float | Sequence[float], utilization: float | Sequence[float], duration_s: float
-) -> float:
+def rated_energy_j(power_w: float | Sequence[float], utilization: float | Sequence[float], duration_s: float) -> float:
     """Joules of devices that draw ``power_w`` at full load and are busy ``utilization`` of the time.
 
     ``E = (p_1·u_1 + p_2·u_2 + …)·t``: the rated power of each device times the fraction (0-1) it was used, times the

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,18 +26,16 @@ class CpuInfo:
 
 def read_cpu_info(root: str = "/") -> CpuInfo:
     """The CPU of this machine, on Linux from ``/proc/cpuinfo`` under ``root``. Never raises."""
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         try:
             return parse_cpuinfo(Path(root, "proc/cpuinfo").read_text("utf-8", "replace"))
         except OSError:
             return CpuInfo(model="", threads=os.cpu_count() or 1, virtual=True)
     model = platform.processor() or platform.machine()
-    if sys.platform == "darwin":
+    if platform.system() == "Darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-        try:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):  # then the platform's shorter name stands
             model = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            pass  # the platform's shorter name stands
     return CpuInfo(model=model, threads=os.cpu_count() or 1)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from resmon.facts import HOST, Channel, ChannelKind, Device, EnergySource, Limits, SensorStatus
+from resmon.facts import HOST, Channel, ChannelKind, Device, EnergySource, Limits, SensorState, SensorStatus
 from resmon.sensors.base import NAN
 from resmon.sensors.cpu_info import CpuInfo, read_cpu_info
 
@@ -76,7 +76,7 @@ class HostSensor:
     name = "host"
     sources: tuple[EnergySource, ...] = ()
 
-    def __init__(self, root: str = "/", pid: int | None = None, use_psutil: bool = False) -> None:
+    def __init__(self, root: str = "/", pid: int | None = None, *, use_psutil: bool = False) -> None:
         self.generation = 0
         self.devices: tuple[Device, ...] = ()
         self.channels: tuple[Channel, ...] = CHANNELS
@@ -143,7 +143,7 @@ class HostSensor:
         if self._reads is None:
             return (SensorStatus(name=self.name, state="looking"),)
         problems = "; ".join(self._reads.problems)
-        state = "degraded" if problems else "available"
+        state: SensorState = "degraded" if problems else "available"
         return (SensorStatus(name=self.name, state=state, detail=self._reads.how, cause=problems),)
 
     @property

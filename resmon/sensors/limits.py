@@ -89,23 +89,14 @@ class LimitsReader:
             limits=Limits(
                 cpu_cores=cores, memory_bytes=memory, cpu_source=cpu_source, memory_source=memory_source
             ),
-            cpu_usage=cpu_group and cpu_group.usage_path,
+            cpu_usage=cpu_group.usage_path if cpu_group else None,
             cpu_usage_unit_s=1e-9 if cpu_group and cpu_group.version == 1 else 1e-6,
-            memory_usage=memory_group and memory_group.usage_path,
-            memory_stat=memory_group and f"{memory_group.path}/memory.stat",
+            memory_usage=memory_group.usage_path if memory_group else None,
+            memory_stat=f"{memory_group.path}/memory.stat" if memory_group else None,
         )
 
     def _find_groups(self, membership: bytes) -> None:
-        mounts = self._slurp(f"{self._process}/mountinfo").decode("utf-8", "surrogateescape")
-        places: dict[str, tuple[str, str]] = {}  # controller ("" for version 2) → where mounted, which part
-        for line in mounts.splitlines():
-            before, _, after = line.partition(" - ")
-            fields, kind = before.split(" "), after.split(" ")
-            if kind[0] == "cgroup2":
-                places.setdefault("", (_unescape(fields[4]), _unescape(fields[3])))
-            elif kind[0] == "cgroup":
-                for controller in kind[2].split(","):
-                    places.setdefault(controller, (_unescape(fields[4]), _unescape(fields[3])))
+        places = _mounts(self._slurp(f"{self._process}/mountinfo").decode("utf-8", "surrogateescape"))
         paths: dict[str, str] = {}
         for line in membership.decode("utf-8", "surrogateescape").splitlines():
             _, controllers, path = line.split(":", 2)
@@ -115,17 +106,7 @@ class LimitsReader:
         def chain(controller: str) -> list[str]:
             if controller not in places or controller not in paths:
                 return []
-            mount, part = places[controller]
-            path = paths[controller]
-            if part != "/" and (path == part or path.startswith(f"{part}/")):
-                path = path[len(part) :]
-            elif part != "/" or ".." in path:
-                path = ""  # outside what is mounted here: only the mount itself can be seen
-            found, base = [], f"{self._root}{mount}".rstrip("/")
-            names = [name for name in path.split("/") if name]
-            for depth in range(len(names), -1, -1):
-                found.append("/".join([base, *names[:depth]]))
-            return found
+            return _chain(self._root, *places[controller], paths[controller])
 
         version2 = chain("")
         cpu_mount, cpu_time_mount = (places.get(name, ("", ""))[0] for name in ("cpu", "cpuacct"))
@@ -165,8 +146,42 @@ class LimitsReader:
         return int(words[0]) / int(words[1])
 
 
+def _mounts(mountinfo: str) -> dict[str, tuple[str, str]]:
+    """Where each controller (``""`` for version 2) is mounted, and which part of its tree."""
+    places: dict[str, tuple[str, str]] = {}
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, kind = before.split(" "), after.split(" ")
+        if kind[0] == "cgroup2":
+            places.setdefault("", (_unescape(fields[4]), _unescape(fields[3])))
+        elif kind[0] == "cgroup":
+            for controller in kind[2].split(","):
+                places.setdefault(controller, (_unescape(fields[4]), _unescape(fields[3])))
+    return places
+
+
+def _chain(root: str, mount: str, part: str, path: str) -> list[str]:
+    """The directories from the cgroup ``path`` up to what is mounted of its tree, the nearest first."""
+    if part != "/" and (path == part or path.startswith(f"{part}/")):
+        path = path[len(part) :]
+    elif part != "/" or ".." in path:
+        path = ""  # outside what is mounted here: only the mount itself can be seen
+    base = f"{root}{mount}".rstrip("/")
+    names = [name for name in path.split("/") if name]
+    return ["/".join([base, *names[:depth]]) for depth in range(len(names), -1, -1)]
+
+
+def inactive_file_bytes(memory_stat: bytes) -> int:
+    """The file cache that the kernel drops first, of a cgroup's ``memory.stat``; 0 where it does not tell."""
+    for name in (b"\ntotal_inactive_file ", b"\ninactive_file "):
+        at = memory_stat.find(name)
+        if at >= 0:
+            return int(memory_stat[at + len(name) :].split(None, 1)[0])
+    return 0
+
+
 def _unescape(path: str) -> str:
-    """The kernel writes blanks in a mount's path as octal (``\\040``)."""
+    """The kernel writes blanks in a mount's path as octal numbers."""
     return path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
 
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from heapq import heappush, heapreplace
 from typing import Final
 
 from resmon.facts import Limits
 from resmon.sensors.base import NAN
-from resmon.sensors.limits import InForce, LimitsReader
+from resmon.sensors.limits import InForce, LimitsReader, inactive_file_bytes
 from resmon.sensors.linux_files import KernelFiles
-from resmon.sensors.linux_rates import Disks, Interfaces, Thermometer, Throughput
+from resmon.sensors.linux_rates import Disks, Interfaces, Thermometer
 from resmon.sensors.process_tree import ProcessTree
+from resmon.sensors.throughput import Throughput
 
 MIN_SPAN_S: Final = 0.05
 """Utilisation is a mean over at least this time: the kernel counts in ticks of 10 ms."""
 
 _WIDTH: Final = 11  # words of a CPU's line in /proc/stat: its name and ten times
 _CACHE_PERIOD_S: Final = 2.0
-_TURN_SLACK_S: Final = 0.1
-_TURN_S: Final = {"net": 2.0, "disk": 2.0, "temperature": 2.0, "load": 5.0, "limits": 30.0, "devices": 60.0}
+_TURN_SLACK_S: Final = 0.1  # keeps a period of whole ticks at that
 
 
 class LinuxHost:
@@ -78,8 +80,10 @@ class LinuxHost:
         self._core_values = [NAN] * len(self.cores)
         self._load = self._temperature = NAN
         self._net, self._disk = Throughput(), Throughput()
-        self._due = dict.fromkeys(_TURN_S, float("-inf"))
-        self._next_turn_s = float("-inf")
+        # When, in which order, how often (s), what: a heap whose first entry is the next one due.
+        self._turns: list[tuple[float, int, float, Callable[[float], None]]] = [
+            (float("-inf"), 0, 1.0, self._set_turns_apart)
+        ]
         self._usage_fd = self._cache_fd = self._cpu_fd = -1
         self._cache = 0
         self._next_cache_s = float("-inf")
@@ -90,9 +94,8 @@ class LinuxHost:
             slurp=files.slurp,
             environ=os.environ,
         )
-        self._read_limits()
-        self._interfaces.find()
-        self._disks.find()
+        self._read_limits(0.0)
+        self._find_devices(0.0)
 
     def close(self) -> None:
         """Close all descriptors. Idempotent."""
@@ -141,7 +144,7 @@ class LinuxHost:
         """The values of the host's channels, in their order."""
         read = self._files.read
         stat = read(self._stat)
-        tree = self.tree
+        tree, turns = self.tree, self._turns
         tree.read(at_s, stat[stat.rfind(b"\nprocesses ") :][:24])
         if at_s - self._stat_s >= MIN_SPAN_S:
             self._read_cpu(stat, at_s)
@@ -153,8 +156,10 @@ class LinuxHost:
             meminfo = read(self._meminfo)
             at = meminfo.find(b"MemAvailable:")
             used = self.machine_memory_bytes - int(meminfo[at + 13 : at + 25]) * 1024.0 if at > 0 else NAN
-        if at_s >= self._next_turn_s:
-            self._take_turn(at_s)
+        while at_s >= turns[0][0]:
+            _, order, period_s, turn = turns[0]
+            heapreplace(turns, (at_s + period_s - _TURN_SLACK_S, order, period_s, turn))
+            turn(at_s)
         disk, net = self._disk.rates, self._net.rates
         return [
             self.utilization,
@@ -192,7 +197,7 @@ class LinuxHost:
         for place in range(count):
             waited = place + count
             busy = 1.0 - (idle[place] + idle[waited] - before[place] - before[waited]) / span
-            values.append(0.0 if busy < 0.0 else 1.0 if busy > 1.0 else busy)
+            values.append(0.0 if busy < 0.0 else min(busy, 1.0))
         if self._own is None:
             mean = 1.0 - (sum(idle) - sum(before)) / (span * count)
         else:
@@ -200,7 +205,7 @@ class LinuxHost:
         self._core_values = values if self._shown is None else [values[i] if i >= 0 else NAN for i in self._shown]
         if self._by_usage:
             mean = self._usage_share(at_s)
-        self.utilization = 0.0 if mean < 0.0 else 1.0 if mean > 1.0 else mean
+        self.utilization = max(0.0, min(mean, 1.0))
 
     def _map_cores(self, words: list[bytes]) -> None:
         """Where each core stands in the lines; they move when a CPU goes on or off line."""
@@ -235,34 +240,40 @@ class LinuxHost:
         used = int(content)
         if at_s >= self._next_cache_s:
             started = time.thread_time()
-            self._cache = _inactive_file_bytes(self._cache_fd)
+            self._cache = _read_inactive_file(self._cache_fd)
             self._next_cache_s = at_s + max(_CACHE_PERIOD_S, 100.0 * (time.thread_time() - started))
         return float(max(0, used - self._cache))
 
-    def _take_turn(self, at_s: float) -> None:
-        """Read the slower things that are due."""
-        due = self._due
-        for name, period_s in _TURN_S.items():
-            if at_s < due[name]:
-                continue
-            if name == "net":
-                self._net.update(at_s, self._interfaces.counts())
-            elif name == "disk":
-                self._disk.update(at_s, self._disks.counts())
-            elif name == "temperature":
-                self._temperature = self._thermometer.read_c()
-            elif name == "load":
-                words = self._files.read(self._loadavg).split(None, 1)
-                self._load = float(words[0]) if words else NAN
-            elif name == "limits":
-                self._read_limits()
-            else:
-                self._interfaces.find()
-                self._disks.find()
-            # The slack keeps a period of whole ticks at that; the first disk read sets disks and network apart.
-            first = due[name] < 0.0 and name == "disk"
-            due[name] = at_s + (1.0 if first else period_s) - _TURN_SLACK_S
-        self._next_turn_s = min(due.values())
+    def _set_turns_apart(self, at_s: float) -> None:
+        """At the first tick everything is read; after that disks and network take turns."""
+        for read in (self._read_net, self._read_disk, self._read_temperature, self._read_load):
+            read(at_s)
+        self._turns[:] = [
+            (at_s + 1.0 - _TURN_SLACK_S, 0, 2.0, self._read_disk),
+            (at_s + 2.0 - _TURN_SLACK_S, 1, 2.0, self._read_net),
+            (at_s + 5.0 - _TURN_SLACK_S, 2, 5.0, self._read_load),
+            (at_s + 30.0, 3, 30.0, self._read_limits),
+            (at_s + 60.0, 4, 60.0, self._find_devices),
+        ]
+        if self._thermometer.paths:
+            heappush(self._turns, (at_s + 1.0 - _TURN_SLACK_S, 5, 2.0, self._read_temperature))
+
+    def _read_net(self, at_s: float) -> None:
+        self._net.update(at_s, self._interfaces.counts())
+
+    def _read_disk(self, at_s: float) -> None:
+        self._disk.update(at_s, self._disks.counts())
+
+    def _read_temperature(self, at_s: float) -> None:
+        self._temperature = self._thermometer.read_c()
+
+    def _read_load(self, at_s: float) -> None:
+        words = self._files.read(self._loadavg).split(None, 1)
+        self._load = float(words[0]) if words else NAN
+
+    def _find_devices(self, at_s: float) -> None:
+        self._interfaces.find()
+        self._disks.find()
 
     # ------------------------------------------------------------- limits
 
@@ -276,7 +287,7 @@ class LinuxHost:
         except OSError:  # the process is gone
             return None
 
-    def _read_limits(self) -> None:
+    def _read_limits(self, at_s: float) -> None:
         allowed = self._affinity()
         cores = None if allowed is None else len(allowed.intersection(self._online)) or None
         force = self._limits_reader.read(
@@ -304,17 +315,12 @@ def _cpu_numbers(words: list[bytes]) -> list[int]:
     return [int(word[3:]) for word in words[_WIDTH::_WIDTH]]
 
 
-def _inactive_file_bytes(fd: int) -> int:
+def _read_inactive_file(fd: int) -> int:
     """The file cache that the kernel drops first, of ``memory.stat``; 0 where it cannot be read.
 
     The read can take milliseconds on a large machine: it gives the interpreter lock away.
     """
     try:
-        text = os.pread(fd, 16384, 0)
+        return inactive_file_bytes(os.pread(fd, 16384, 0))
     except OSError:
         return 0
-    for name in (b"\ntotal_inactive_file ", b"\ninactive_file "):
-        at = text.find(name)
-        if at >= 0:
-            return int(text[at + len(name) :].split(None, 1)[0])
-    return 0

@@ -1,7 +1,7 @@
 """Reads of kernel files that keep the interpreter lock.
 
-``os.pread`` gives the lock away for every call, and beside busy Python code each call then waits in the queue for up to
-a switch interval (5 ms). Files of /proc, /sys and the cgroup tree are made by the kernel in microseconds, so these reads
+``os.pread`` gives the lock away for every call, and beside busy Python code each call then waits in the queue for up
+to a switch interval (5 ms). Files of /proc, /sys and the cgroup tree are made by the kernel in microseconds, so these reads
 keep the lock. What can take longer (``smaps_rollup``, ``memory.stat``) is read with ``os.pread`` instead.
 """
 
@@ -42,7 +42,7 @@ class KernelFiles:
         # A closure over prepared ctypes arguments: half the cost of a method with declared argument types.
         def read(fd: int) -> bytes:
             count = pread(fd, buffer, size, start)
-            return buffer[:count] if count > 0 else b""
+            return buffer[:count] if count > 0 else b""  # type: ignore[return-value]  # typeshed: c_char slices are bytes
 
         self.read = read
         """``read(fd)``: the content from its start, up to 256 KiB; ``b""`` where it cannot be read."""
@@ -78,7 +78,7 @@ class KernelFiles:
             return []
         found: list[str] = []
         while (count := self._getdents(fd, self._buffer, self._size)) > 0:
-            block = self._buffer[:count]
+            block = ctypes.string_at(self._buffer, count)
             at = 0
             while at < count:
                 length = _DIRENT_HEADER.unpack_from(block, at)[2]

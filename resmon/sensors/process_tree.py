@@ -23,8 +23,7 @@ from resmon.sensors.base import NAN
 from resmon.sensors.linux_files import KernelFiles
 
 MAX_KEPT: Final = 256
-"""Processes with kept descriptors, three each; the others are opened anew at most once a second. No more than take a
-fifth of the descriptors that this process may have."""
+"""Processes with kept descriptors, three each and a fifth of what this process may have; the others are opened anew."""
 
 _SCAN_S: Final = 1.0
 _WALK_S: Final = 15.0
@@ -37,8 +36,7 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Process:
-    """A process of the tree. ``statm``, ``stat`` and ``kids`` (the children of its main thread) are kept descriptors,
-    or negative where it is opened anew each time."""
+    """A process of the tree; ``statm``, ``stat`` and ``kids`` (its main thread's children) are kept descriptors or -1."""
 
     __slots__ = (
         "alive",
