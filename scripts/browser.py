@@ -92,9 +92,12 @@ def _installers() -> Iterator[list[str]]:
 
 
 def main() -> int:
-    found = ensure()
-    if found:
-        return 0
+    try:
+        if ensure():
+            return 0
+    except FileNotFoundError as error:
+        print(f"resmon: {error}", file=sys.stderr)
+        return 1
     print(f"resmon: {MISSING}", file=sys.stderr)
     if os.environ.get("CI"):
         return 1
