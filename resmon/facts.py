@@ -435,10 +435,10 @@ def _measurement_from_dict(data: Mapping[str, Any]) -> Measurement:
             started_at=datetime.fromisoformat(data["started_at"]).astimezone(UTC),
             energy=Energy(**energy),
             gpus=tuple(GpuUse(**{**g, "device": Device(**g["device"])}) for g in data["gpus"]),
-            host=None if data["host"] is None else HostUse(**{**data["host"], "device": Device(**data["host"]["device"])}),
-            series=Series(
-                at_s=tuple(series["at_s"]), values={k: tuple(v) for k, v in series["values"].items()}
-            ),
+            host=None
+            if data["host"] is None
+            else HostUse(**{**data["host"], "device": Device(**data["host"]["device"])}),
+            series=Series(at_s=tuple(series["at_s"]), values={k: tuple(v) for k, v in series["values"].items()}),
             notes=tuple(data.get("notes", ())),
         )
     except KeyError as error:

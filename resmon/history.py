@@ -1,19 +1,17 @@
 """The ring of samples in memory: typed columns, bounded, coarser with age.
 
-One writer, any number of readers, and one "new sample" notification are all that the parts of resmon share. Rows live
-in fixed blocks of memory that are never moved or overwritten: the newest rows as they were read, and beside
-them two coarser tiers that keep the minimum, mean and maximum of every gauge and the last value of every counter.
-A block that is too old is dropped whole, so a reader that holds it still reads what was there.
+One writer, any number of readers, and one "new sample" notification are all that the parts of resmon share. The newest
+rows are held as they were read, and beside them two coarser tiers keep the minimum, mean and maximum of every gauge
+and the last value of every counter.
 """
 
 from __future__ import annotations
 
-import struct
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
+from resmon.blocks import Block, Row, Schema, Tier, column_stats
 from resmon.facts import Channel
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 Stat = Literal["mean", "min", "max"]
 
-BLOCK_ROWS = 512
 FOLD_S = 10.0
 """Length of a bucket of the middle tier."""
 FOLD_ROWS = 18
@@ -33,183 +30,10 @@ MIDDLE_ROWS = 8_640
 OLD_ROWS = 3_360
 
 
-class Schema:
-    """The layout of a row: eight-byte columns first, so that every column is an aligned, strided view of the block."""
-
-    __slots__ = ("channels", "index", "order", "pack_into", "row_bytes")
-
-    def __init__(self, channels: Sequence[Channel]) -> None:
-        self.channels = tuple(channels)
-        wide = [i for i, c in enumerate(channels) if c.code == "d"]
-        narrow = [i for i, c in enumerate(channels) if c.code == "f"]
-        layout = struct.Struct(f"={1 + len(wide)}d{len(narrow)}f")
-        self.pack_into = layout.pack_into
-        self.row_bytes = -(-layout.size // 8) * 8
-        self.order = itemgetter(*wide, *narrow) if len(channels) > 1 else tuple
-        self.index: dict[str, tuple[Literal["f", "d"], int]] = {}
-        for place, i in enumerate(wide):
-            self.index[channels[i].id] = ("d", 1 + place)
-        first = 2 * (1 + len(wide))
-        for place, i in enumerate(narrow):
-            self.index[channels[i].id] = ("f", first + place)
-
-
-class Block:
-    """Rows of one schema. ``rows`` is raised only after a row is whole, so readers need no lock."""
-
-    __slots__ = ("_data", "_doubles", "_floats", "capacity", "rows", "schema")
-
-    def __init__(self, schema: Schema, capacity: int) -> None:
-        self.schema = schema
-        self.capacity = capacity
-        self.rows = 0
-        self._data = bytearray(schema.row_bytes * capacity)
-        view = memoryview(self._data)
-        self._doubles = view.cast("d")
-        self._floats = view.cast("f")
-
-    def write(self, at_s: float, values: Sequence[float]) -> None:
-        self.schema.pack_into(self._data, self.rows * self.schema.row_bytes, at_s, *self.schema.order(values))
-        self.rows += 1
-
-    def times(self, first: int, last: int) -> memoryview:
-        step = self.schema.row_bytes // 8
-        return self._doubles[first * step : last * step : step]
-
-    def column(self, channel_id: str, first: int, last: int) -> memoryview | None:
-        place = self.schema.index.get(channel_id)
-        if place is None:
-            return None
-        code, offset = place
-        if code == "d":
-            step, view = self.schema.row_bytes // 8, self._doubles
-        else:
-            step, view = self.schema.row_bytes // 4, self._floats
-        return view[first * step + offset : last * step : step]
-
-    def row(self, i: int) -> bytes:
-        size = self.schema.row_bytes
-        return bytes(self._data[i * size : (i + 1) * size])
-
-    @property
-    def nbytes(self) -> int:
-        return len(self._data)
-
-
-class Row(NamedTuple):
-    """One row of a block, for readers."""
-
-    block: Block
-    i: int
-
-    @property
-    def at_s(self) -> float:
-        return self.block.times(self.i, self.i + 1)[0]
-
-    def value(self, channel_id: str) -> float:
-        view = self.block.column(channel_id, self.i, self.i + 1)
-        return float("nan") if view is None else view[0]
-
-
-class Tier:
-    """A bounded chain of blocks. Readers take the tuple, which is replaced and never changed."""
-
-    __slots__ = ("blocks", "max_bytes", "max_rows")
-
-    def __init__(self, max_rows: int, max_bytes: float) -> None:
-        self.blocks: tuple[Block, ...] = ()
-        self.max_rows = max_rows
-        self.max_bytes = max_bytes
-
-    def write(self, schema: Schema, at_s: float, values: Sequence[float]) -> None:
-        block = self.blocks[-1] if self.blocks else None
-        if block is None or block.schema is not schema or block.rows == block.capacity:
-            fits = int(min(self.max_rows, self.max_bytes // schema.row_bytes))
-            block = Block(schema, max(2, min(BLOCK_ROWS, fits // 8)))
-            kept = [*self.blocks, block]
-            while len(kept) > 1 and self._full(kept):
-                del kept[0]
-            self.blocks = tuple(kept)
-        block.write(at_s, values)
-
-    def _full(self, blocks: Iterable[Block]) -> bool:
-        rows = nbytes = 0
-        for block in blocks:
-            rows += block.capacity
-            nbytes += block.nbytes
-        return rows > self.max_rows or nbytes > self.max_bytes
-
-    @property
-    def nbytes(self) -> int:
-        return sum(block.nbytes for block in self.blocks)
-
-    @property
-    def oldest_s(self) -> float:
-        return self.blocks[0].times(0, 1)[0] if self.blocks else float("inf")
-
-    def known_before(self, channel_id: str, at_s: float) -> Row | None:
-        for block in reversed(self.blocks):
-            place = _bisect(block.times(0, block.rows), at_s, right=True)
-            view = block.column(channel_id, 0, place)
-            if view is not None:
-                for i in range(place - 1, -1, -1):
-                    if view[i] == view[i]:
-                        return Row(block, i)
-        return None
-
-    def known_after(self, channel_id: str, at_s: float) -> Row | None:
-        for block in self.blocks:
-            rows = block.rows
-            first = _bisect(block.times(0, rows), at_s)
-            view = block.column(channel_id, 0, rows)
-            if view is not None:
-                for i in range(first, rows):
-                    if view[i] == view[i]:
-                        return Row(block, i)
-        return None
-
-    def segments(self, start_s: float, end_s: float) -> list[tuple[Block, int, int]]:
-        """The parts of the blocks with ``start_s <= time <= end_s``, oldest first."""
-        found = []
-        for block in self.blocks:
-            rows = block.rows
-            if not rows:
-                continue
-            times = block.times(0, rows)
-            if times[-1] < start_s or times[0] > end_s:
-                continue
-            first, last = _bisect(times, start_s), _bisect(times, end_s, right=True)
-            if first < last:
-                found.append((block, first, last))
-        return found
-
-
-def _bisect(times: memoryview, at_s: float, right: bool = False) -> int:
-    low, high = 0, len(times)
-    while low < high:
-        middle = (low + high) // 2
-        if times[middle] < at_s or (right and times[middle] == at_s):
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-def _stats(view: memoryview) -> tuple[float, float, float]:
-    """(min, mean, max) of a column, NaN left out; NaN when nothing is left."""
-    total = sum(view)
-    if total == total:
-        return min(view), total / len(view), max(view)
-    known = [v for v in view if v == v]
-    if not known:
-        return (float("nan"),) * 3
-    return min(known), sum(known) / len(known), max(known)
-
-
 class _Folding:
     """The coarser layout that belongs to a schema: how a stretch of rows becomes one row of the next tier."""
 
-    __slots__ = ("gauges", "counters", "schema")
+    __slots__ = ("counters", "gauges", "schema")
 
     def __init__(self, source: Schema) -> None:
         self.counters = [c.id for c in source.channels if c.kind == "counter"]
@@ -218,11 +42,12 @@ class _Folding:
         for c in source.channels:
             if c.kind == "gauge":
                 columns += [
-                    Channel(device_id=c.device_id, quantity=f"{c.quantity}#{stat}", unit=c.unit) for stat in ("min", "mean", "max")
+                    Channel(device_id=c.device_id, quantity=f"{c.quantity}#{stat}", unit=c.unit)
+                    for stat in ("min", "mean", "max")
                 ]
         self.schema = Schema(columns)
 
-    def fold(self, segments: Sequence[tuple[Block, int, int]], suffix: bool) -> list[float]:
+    def fold(self, segments: Sequence[tuple[Block, int, int]], *, suffix: bool) -> list[float]:
         """One row of the next tier out of these rows. ``suffix``: the rows are themselves folded ones."""
         block, first, last = segments[-1]
         values: list[float] = []
@@ -241,7 +66,7 @@ class _Folding:
     def _one(segments: Sequence[tuple[Block, int, int]], channel_id: str) -> tuple[float, float, float]:
         block, first, last = segments[-1]
         view = block.column(channel_id, first, last)
-        return (float("nan"),) * 3 if view is None else _stats(view)
+        return (float("nan"),) * 3 if view is None else column_stats(view)
 
 
 class History:
@@ -338,7 +163,9 @@ class History:
             return
         self._bucket_first = last
         folding = self._folding
-        self._middle.write(folding.schema, block.times(first, last)[-1], folding.fold([(block, first, last)], suffix=False))
+        self._middle.write(
+            folding.schema, block.times(first, last)[-1], folding.fold([(block, first, last)], suffix=False)
+        )
         folded = self._middle.blocks[-1]
         if folded.rows == 1:
             self._middle_first = 0
@@ -421,7 +248,7 @@ class HistoryView:
             raise KeyError(f"no channel {channel_id!r} in this span; it has: {', '.join(self.channels) or 'no rows'}")
         return [v if v == v else None for v in self.raw(channel_id, stat)]
 
-    def _views(self, channel_id: str, stat: Stat) -> Iterator[tuple[memoryview | None, int]]:
+    def _views(self, channel_id: str, stat: Stat) -> Iterator[tuple[memoryview[float] | None, int]]:
         for block, first, last in self._parts:
             view = block.column(channel_id, first, last)
             if view is None:
@@ -430,7 +257,7 @@ class HistoryView:
 
     def extreme(self, channel_id: str) -> float | None:
         """The largest value of the span; None when nothing is known."""
-        tops = [_stats(view)[2] for view, _ in self._views(channel_id, "max") if view is not None]
+        tops = [column_stats(view)[2] for view, _ in self._views(channel_id, "max") if view is not None]
         known = [v for v in tops if v == v]
         return max(known) if known else None
 
@@ -448,8 +275,8 @@ class HistoryView:
         Raises ImportError, with the remedy, where pandas is not installed.
         """
         try:
-            import pandas
+            import pandas as pd
         except ImportError:
             raise ImportError("to_pandas() needs pandas: pip install pandas") from None
         data: dict[str, Any] = {channel_id: self.raw(channel_id) for channel_id in self.channels}
-        return pandas.DataFrame(data, index=pandas.Index(self.times, name="time_s"))
+        return pd.DataFrame(data, index=pd.Index(self.times, name="time_s"))

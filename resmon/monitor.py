@@ -16,11 +16,14 @@ from typing import Self, cast
 from resmon.clock import Clock, DrivenClock, MonotonicClock
 from resmon.errors import MonitorError, ResmonWarning
 from resmon.facts import HOST, Device, Energy, GpuReading, HostReading, Limits, Sample, SensorStatus
-from resmon.history import History, HistoryView, Row
+from resmon.blocks import Row
+from resmon.history import History, HistoryView
 from resmon.record import FlightRecord
 from resmon.sampler import CPU_S, MISSED, Sampler
 from resmon.sensors import Sensor, Sensors, default_sensors
-from resmon.windows import Window, span_energy
+from resmon.sensors.wording import why_nothing_is_measured
+from resmon.spans import span_energy
+from resmon.windows import Window
 
 log = logging.getLogger("resmon")
 
@@ -28,7 +31,8 @@ MIN_INTERVAL_S, MAX_INTERVAL_S = 0.01, 60.0
 NEVER_COVERED = ("PSU", "fans")
 """Consumers that no sensor inside a machine sees."""
 
-_HOST_FIELDS = tuple(f.name for f in fields(HostReading) if f.name not in ("core_utilization", "cpu_limit_cores", "memory_limit_bytes"))
+_NO_CHANNEL = ("core_utilization", "cpu_limit_cores", "memory_limit_bytes")
+_HOST_FIELDS = tuple(f.name for f in fields(HostReading) if f.name not in _NO_CHANNEL)
 _GPU_FIELDS = tuple(f.name for f in fields(GpuReading) if f.name != "device")
 
 
@@ -52,9 +56,11 @@ class Monitor:
         record: bool | None = None,
     ) -> None:
         if isinstance(interval_s, bool) or not isinstance(interval_s, (int, float)):
-            raise ValueError(f"interval_s must be a number of seconds, not {interval_s!r}")
+            raise TypeError(f"interval_s must be a number of seconds, not {interval_s!r}")
         if not MIN_INTERVAL_S <= interval_s <= MAX_INTERVAL_S:
-            raise ValueError(f"interval_s must be between {MIN_INTERVAL_S} and {MAX_INTERVAL_S:g} seconds, not {interval_s!r}")
+            raise ValueError(
+                f"interval_s must be between {MIN_INTERVAL_S} and {MAX_INTERVAL_S:g} seconds, not {interval_s!r}"
+            )
         self.clock: Clock = clock or MonotonicClock()
         self.interval_s = float(interval_s)
         self._all = default_sensors() if sensors is None else Sensors(quick=tuple(sensors))
@@ -78,7 +84,7 @@ class Monitor:
         with self._lock:
             if self._running:
                 return self
-            if self.clock.threaded and any(m._running and m.clock.threaded for m in _monitors if m is not self):
+            if self.clock.threaded and any(m.running and m.clock.threaded for m in _monitors if m is not self):
                 warnings.warn(
                     "another resmon monitor runs in this process already, so sensors are read by both; "
                     "resmon.get_monitor() gives the one that the extension uses",
@@ -88,6 +94,8 @@ class Monitor:
             self._running = True
             if self._started_s is None:
                 self._started_s = self.clock.now()
+            for sensor in self.sampler.sensors:
+                self.sampler.remove(sensor)
             for sensor in self._all.quick:
                 sensor.discover()
                 self.sampler.add(sensor)
@@ -130,7 +138,6 @@ class Monitor:
 
     def _release(self) -> None:
         for sensor in self.sampler.sensors:
-            self.sampler.remove(sensor)
             sensor.close()
         if self.sampler.record is not None:
             self.sampler.record.close()
@@ -138,21 +145,25 @@ class Monitor:
 
     def _discover(self) -> None:
         for sensor in self._all.slow:
-            if not self._running:
-                return
             try:
                 sensor.discover()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever a driver does, the other sensors are still looked for
                 log.warning("resmon: looking for %s failed: %r", sensor.name, error)
                 self.sampler.failures[sensor.name] = SensorStatus(
                     name=sensor.name, state="unavailable", cause=f"{type(error).__name__}: {error}"
                 )
                 continue
-            with self._lock:
-                if not self._running:
-                    sensor.close()
-                    return
+            if not self._take_in(sensor):
+                return
+
+    def _take_in(self, sensor: Sensor) -> bool:
+        """Read a discovered sensor from now on; False if the monitor was stopped meanwhile."""
+        with self._lock:
+            if self._running:
                 self.sampler.add(sensor)
+                return True
+        sensor.close()
+        return False
 
     def _open_record(self) -> None:
         if not self._wants_record:
@@ -169,7 +180,9 @@ class Monitor:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def after_fork(self) -> None:
@@ -186,7 +199,7 @@ class Monitor:
         """True between ``start`` and ``stop``."""
         return self._running
 
-    def set_idle(self, idle: bool, idle_interval_s: float = 2.0) -> None:
+    def set_idle(self, *, idle: bool, idle_interval_s: float = 2.0) -> None:
         """Sample at the idle rate while nothing runs that anybody watches."""
         self.sampler.set_interval(max(self.interval_s, idle_interval_s) if idle else self.interval_s)
 
@@ -234,6 +247,16 @@ class Monitor:
         """GPUs and MIG slices in the order in which this process sees them."""
         return tuple(d for d in self.sampler.devices if d.kind != "host")
 
+    def why_not_measured(self) -> str:
+        """Why the CPU's energy is not measured; empty where it is."""
+        if any(source.kind == "cpu" and source.basis == "measured" for source in self.sampler.sources):
+            return ""
+        return why_nothing_is_measured(self.sensors)
+
+    def core_count(self) -> int:
+        """How many cores have a channel of their own: those that this process may run on."""
+        return sum(channel.quantity.startswith("core_") for sensor in self._all.quick for channel in sensor.channels)
+
     def not_covered(self) -> tuple[str, ...]:
         """Consumers of energy that nothing here sees."""
         seen = dict.fromkeys(name for sensor in self.sampler.sensors for name in sensor.not_covered)
@@ -252,14 +275,13 @@ class Monitor:
             value = row.value(channel_id)
             return value if value == value else None
 
-        limits, host = self.limits, self.host_device()
-        cores = range(host.cores or 0) if host is not None else ()
+        limits = self.limits
         return Sample(
             at_s=row.at_s,
             wall=self.clock.wall(row.at_s),
             host=HostReading(
                 **{name: known(f"{HOST}.{name}") for name in _HOST_FIELDS},
-                core_utilization=tuple(known(f"{HOST}.core_{i}") for i in cores),
+                core_utilization=tuple(known(f"{HOST}.core_{i}") for i in range(self.core_count())),
                 cpu_limit_cores=limits.cpu_cores if limits else None,
                 memory_limit_bytes=limits.memory_bytes if limits else None,
             ),
@@ -272,7 +294,7 @@ class Monitor:
         )
 
     def history(self, seconds: float | None = None) -> HistoryView:
-        """What was sampled in the last ``seconds``, or since the start. Raises ValueError for a span that is not positive."""
+        """What was sampled in the last ``seconds``, or since the start. ValueError for a span that is not positive."""
         if seconds is None:
             return self._history.view()
         if not seconds > 0:
@@ -303,6 +325,11 @@ class Monitor:
         if self._closed:
             self._closed = [window for window in self._closed if not window.finish(newest_s)]
 
+    def open_windows(self) -> tuple[Window, ...]:
+        """The windows that are open now, oldest first."""
+        opened = [window for window in tuple(self._windows) if window.opened_s is not None]
+        return tuple(sorted(opened, key=lambda window: window.opened_s or 0.0))
+
     def session_energy(self) -> Energy:
         """The energy since sampling began."""
         start_s = self._started_s if self._started_s is not None else self.clock.now()
@@ -310,17 +337,25 @@ class Monitor:
 
 
 _monitors: weakref.WeakSet[Monitor] = weakref.WeakSet()
-_default: Monitor | None = None
-_default_lock = threading.Lock()
+
+
+class _Own:
+    """This process's own monitor."""
+
+    def __init__(self) -> None:
+        self.monitor: Monitor | None = None
+        self.lock = threading.Lock()
+
+
+_own = _Own()
 
 
 def get_monitor() -> Monitor:
     """This process's monitor, started on first use. In a forked child a new one."""
-    global _default
-    with _default_lock:
-        if _default is None:
-            _default = Monitor()
-        return _default.start()
+    with _own.lock:
+        if _own.monitor is None:
+            _own.monitor = Monitor()
+        return _own.monitor.start()
 
 
 def measure(name: str = "", items: float | None = None, items_unit: str = "items") -> Window:
@@ -333,9 +368,7 @@ def measure(name: str = "", items: float | None = None, items_unit: str = "items
 
 
 def _after_fork_in_child() -> None:
-    global _default, _default_lock
-    _default_lock = threading.Lock()
-    _default = None
+    _own.__init__()  # type: ignore[misc]  # a new lock: the old one may be held by a thread that is not here
     for monitor in tuple(_monitors):
         monitor.after_fork()
 

@@ -3,7 +3,8 @@
 The file is preallocated and split into two banks that take turns, so that it never grows and the newest half is
 always whole. A bank is a run of frames; each frame carries its bank's turn and a checksum, so a torn or stale
 frame ends the bank instead of being believed. Plain ``pwrite``: what was written survives the death of the
-process in the page cache, and a full disk is an exception, where a memory map would be a SIGBUS. No cell text is written.
+process in the page cache, and a full disk is an exception, where a memory map
+would be a SIGBUS. No cell text is written.
 """
 
 from __future__ import annotations
@@ -15,21 +16,19 @@ import stat
 import struct
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from resmon.errors import RecordError
 from resmon.facts import Channel
 
 MAGIC = b"resmon1\n"
 FILE_BYTES = 8 * 2**20
 KEEP_FILES = 5
-_HEADER = 64
-_FRAME = struct.Struct("<IIBxxxI")  # payload bytes, checksum, kind, turn
-_KIND_SCHEMA, _KIND_ROW, _KIND_EVENT = 1, 2, 3
-MAX_PAYLOAD = 2**20
+HEADER_BYTES = 64
+FRAME = struct.Struct("<IIBxxxI")  # payload bytes, checksum, kind, turn
+KIND_SCHEMA, KIND_ROW, KIND_EVENT = 1, 2, 3
 
 
 def record_directory() -> Path:
@@ -50,7 +49,20 @@ def record_directory() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "resmon"
 
 
-_NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "ceph", "glusterfs", "afs", "gpfs", "beegfs", "fuse.sshfs"}
+_NETWORK_FILESYSTEMS = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "lustre",
+    "ceph",
+    "glusterfs",
+    "afs",
+    "gpfs",
+    "beegfs",
+    "fuse.sshfs",
+}
 
 
 def _is_network(path: Path) -> str | None:
@@ -81,7 +93,7 @@ class FlightRecord:
         self.path: Path | None = None
         self.notice = ""
         self._fd = -1
-        self._bank_bytes = (max_bytes - _HEADER) // 2
+        self._bank_bytes = (max_bytes - HEADER_BYTES) // 2
         self._turn = 0
         self._offset = 0
         self._end = 0
@@ -90,13 +102,18 @@ class FlightRecord:
         try:
             self._open(directory or record_directory(), max_bytes)
         except OSError as error:
+            unfinished = self.path
             self._turn_off(error)
+            if unfinished is not None:
+                unfinished.unlink(missing_ok=True)
 
     def _open(self, directory: Path, max_bytes: int) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         network = _is_network(directory)
         if network:
-            raise OSError(f"{directory} is on a network file system ({network}); set RESMON_RECORD_DIR to a local directory")
+            raise OSError(
+                f"{directory} is on a network file system ({network}); set RESMON_RECORD_DIR to a local directory"
+            )
         info = os.lstat(directory)
         if not stat.S_ISDIR(info.st_mode) or (hasattr(os, "getuid") and info.st_uid != os.getuid()):
             raise OSError(f"{directory} is not a directory of yours; set RESMON_RECORD_DIR to one")
@@ -113,7 +130,7 @@ class FlightRecord:
     def start(self, facts: Mapping[str, Any], channels: Sequence[Channel]) -> None:
         """Begin a layout: the channels of the rows that follow, and the facts a reader needs (JSON-ready)."""
         head = {**facts, "channels": [asdict(c) for c in channels]}
-        self._preamble = [_frame_payload(_KIND_SCHEMA, json.dumps(head).encode())]
+        self._preamble = [_frame_payload(KIND_SCHEMA, json.dumps(head).encode())]
         self._pack_row = struct.Struct(f"<{1 + len(channels)}d").pack
         if self.path is not None:
             self._next_bank()
@@ -121,28 +138,28 @@ class FlightRecord:
     def row(self, at_s: float, values: Sequence[float]) -> None:
         """One sample, in the order of the channels."""
         if self.path is not None:
-            self._write(_frame_payload(_KIND_ROW, self._pack_row(at_s, *values)))
+            self._write(_frame_payload(KIND_ROW, self._pack_row(at_s, *values)))
 
     def event(self, event: Mapping[str, Any]) -> None:
         """A JSON-ready fact that is no sample: the start and end of a cell, by number, never its text."""
         if self.path is not None:
-            self._write(_frame_payload(_KIND_EVENT, json.dumps(event).encode()))
+            self._write(_frame_payload(KIND_EVENT, json.dumps(event).encode()))
 
     def _next_bank(self) -> None:
         self._turn += 1
-        self._offset = _HEADER + (self._turn % 2) * self._bank_bytes
+        self._offset = HEADER_BYTES + (self._turn % 2) * self._bank_bytes
         self._end = self._offset + self._bank_bytes
         for payload in self._preamble:
             self._write(payload)
 
     def _write(self, payload: bytes) -> None:
         kind, body = payload[0], payload[1:]
-        size = _FRAME.size + len(body)
+        size = FRAME.size + len(body)
         if self._offset + size > self._end:
             if size + sum(map(len, self._preamble)) + 64 > self._bank_bytes:
                 return
             self._next_bank()
-        frame = _FRAME.pack(len(body), zlib.crc32(body, self._turn), kind, self._turn) + body
+        frame = FRAME.pack(len(body), zlib.crc32(body, self._turn), kind, self._turn) + body
         try:
             self._pwrite(frame, self._offset)
         except OSError as error:
@@ -185,81 +202,3 @@ def _prune(directory: Path) -> None:
     for _, path in sorted(records, reverse=True)[KEEP_FILES - 1 :]:
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedRun:
-    """What a record holds: facts and channels of the newest layout, its rows (oldest first) and its events."""
-
-    facts: Mapping[str, Any]
-    channels: tuple[Channel, ...]
-    rows: tuple[tuple[float, ...], ...]
-    events: tuple[Mapping[str, Any], ...]
-
-
-def read_record(path: str | os.PathLike[str]) -> RecordedRun:
-    """Read a flight record, also one that a killed kernel left.
-
-    Raises RecordError naming the file and what is wrong with it: no record, cut short, or holding no sample.
-    """
-    name = os.fspath(path)
-    try:
-        with open(path, "rb") as file:
-            data = file.read(64 * 2**20 + 1)
-    except OSError as error:
-        raise RecordError(f"{name}: {error.strerror or error}") from error
-    if len(data) > 64 * 2**20:
-        raise RecordError(f"{name}: larger than any flight record (64 MiB)")
-    if not data.startswith(MAGIC):
-        raise RecordError(f"{name}: not a resmon flight record (it does not begin with {MAGIC!r})")
-    if len(data) < _HEADER:
-        raise RecordError(f"{name}: cut short inside its header ({len(data)} bytes)")
-    version, bank_bytes = struct.unpack_from("<II", data, len(MAGIC))
-    if version != 1:
-        raise RecordError(f"{name}: written by a newer resmon (record version {version}, this one reads 1)")
-    banks = [list(_frames(data, _HEADER + i * bank_bytes, bank_bytes)) for i in (0, 1)]
-    banks = sorted((b for b in banks if b), key=lambda frames: frames[0][2])
-    facts: Mapping[str, Any] = {}
-    channels: tuple[Channel, ...] = ()
-    rows: list[tuple[float, ...]] = []
-    events: list[Mapping[str, Any]] = []
-    for frames in banks:
-        for kind, body, _ in frames:
-            try:
-                if kind == _KIND_SCHEMA:
-                    head = json.loads(body)
-                    found = tuple(Channel(**c) for c in head.pop("channels"))
-                    if found != channels:
-                        rows = [_moved(row, channels, found) for row in rows]
-                    facts, channels = head, found
-                elif kind == _KIND_ROW:
-                    rows.append(struct.unpack(f"<{1 + len(channels)}d", body))
-                elif kind == _KIND_EVENT:
-                    events.append(json.loads(body))
-            except (ValueError, TypeError, KeyError, struct.error) as error:
-                raise RecordError(f"{name}: a frame that cannot be read: {error}") from None
-    if not rows:
-        raise RecordError(f"{name}: holds no sample (truncated, or the kernel died before its first tick)")
-    return RecordedRun(facts=facts, channels=channels, rows=tuple(rows), events=tuple(events))
-
-
-def _moved(row: tuple[float, ...], old: Sequence[Channel], new: Sequence[Channel]) -> tuple[float, ...]:
-    """A row of an earlier layout in the columns of a later one."""
-    place = {c.id: i for i, c in enumerate(old, 1)}
-    return (row[0], *(row[place[c.id]] if c.id in place else float("nan") for c in new))
-
-
-def _frames(data: bytes, offset: int, size: int) -> Iterator[tuple[int, bytes, int]]:
-    end = min(len(data), offset + size)
-    turn_of_bank: int | None = None
-    while offset + _FRAME.size <= end:
-        length, checksum, kind, turn = _FRAME.unpack_from(data, offset)
-        offset += _FRAME.size
-        if length > MAX_PAYLOAD or offset + length > end or (turn_of_bank is not None and turn != turn_of_bank):
-            return
-        body = data[offset : offset + length]
-        if turn == 0 or zlib.crc32(body, turn) != checksum:
-            return
-        turn_of_bank = turn
-        offset += length
-        yield kind, body, turn

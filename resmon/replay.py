@@ -12,9 +12,10 @@ from resmon.clock import Ticking
 from resmon.errors import RecordError
 from resmon.facts import Channel, Device, EnergySource, Limits, Measurement, SensorStatus
 from resmon.monitor import Monitor
-from resmon.record import RecordedRun, read_record, record_directory
+from resmon.record import record_directory
+from resmon.record_reading import RecordedRun, read_record
 from resmon.sensors import NAN
-from resmon.windows import measure_span
+from resmon.spans import measure_span
 
 
 class _Recorded:
@@ -33,7 +34,9 @@ class _Recorded:
         self.limits = None if limits is None else Limits(**limits)
         derived = {"energy", "resmon"}
         kept = [
-            (i, c) for i, c in enumerate(run.channels, 1) if c.device_id not in derived and c.id not in facts.get("derived", ())
+            (i, c)
+            for i, c in enumerate(run.channels, 1)
+            if c.device_id not in derived and c.id not in facts.get("derived", ())
         ]
         self.channels: tuple[Channel, ...] = tuple(c for _, c in kept)
         self._columns = [i for i, _ in kept]
@@ -108,7 +111,9 @@ class Replay(Monitor):
         sensor = _Recorded(run, origin)
         self._run = run
         self._replay_clock = _ReplayClock(run, sensor)
-        super().__init__(float(run.facts.get("interval_s", 0.5)), sensors=[sensor], clock=self._replay_clock, record=False)
+        super().__init__(
+            float(run.facts.get("interval_s", 0.5)), sensors=[sensor], clock=self._replay_clock, record=False
+        )
 
     @property
     def duration_s(self) -> float:
@@ -139,8 +144,8 @@ class Replay(Monitor):
             elif event.get("cell") == "end" and event.get("id") in open_cells:
                 start = open_cells.pop(event.get("id"))
                 found.append(self._cell(start, event["at_s"], event.get("error")))
-        for start in open_cells.values():
-            found.append(self._cell(start, self.clock.now(), "the record ends before the cell did"))
+        cut_short = "the record ends before the cell did"
+        found.extend(self._cell(start, self.clock.now(), cut_short) for start in open_cells.values())
         return tuple(found)
 
     def _cell(self, start: Mapping[str, Any], end_s: float, error: str | None) -> Measurement:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from resmon.clock import Clock
 from resmon.energy.meter import Meter
-from resmon.facts import Channel, Device, EnergySource, Limits, SensorStatus
+from resmon.facts import Channel, Device, EnergySource, SensorStatus
 from resmon.history import History
 from resmon.record import FlightRecord
-from resmon.sensors import NAN, Sensor, in_use
+from resmon.sensors import NAN, Sensor, in_use, limits_of
 
 log = logging.getLogger("resmon")
 
@@ -43,7 +43,8 @@ def meter_channels(source: EnergySource) -> tuple[str, ...]:
 def _totals(source: EnergySource) -> list[Channel]:
     suffixes = ("", ".low", ".high") if source.basis == "estimated" else ("",)
     columns = [
-        Channel(device_id="energy", quantity=source.id + suffix, unit="J", kind="counter", code="d") for suffix in suffixes
+        Channel(device_id="energy", quantity=source.id + suffix, unit="J", kind="counter", code="d")
+        for suffix in suffixes
     ]
     return [*columns, Channel(device_id="energy", quantity=f"{source.id}.gap_s", unit="s", kind="counter")]
 
@@ -146,7 +147,9 @@ class Sampler:
     def devices(self) -> tuple[Device, ...]:
         """All devices of all sensors, the host first."""
         found = {d.id: d for sensor in self.sensors for d in sensor.devices}
-        return tuple(sorted(found.values(), key=lambda d: (d.kind != "host", d.index if d.index is not None else -1, d.label)))
+        return tuple(
+            sorted(found.values(), key=lambda d: (d.kind != "host", d.index if d.index is not None else -1, d.label))
+        )
 
     @property
     def sources(self) -> tuple[EnergySource, ...]:
@@ -226,14 +229,15 @@ class Sampler:
     def _read(self, sensor: Sensor, width: int, at_s: float) -> Sequence[float]:
         try:
             values = sensor.read(at_s)
-            if len(values) != width:
-                raise ValueError(f"gave {len(values)} values for {width} channels")
-        except Exception as error:
+            problem = "" if len(values) == width else f"gave {len(values)} values for {width} channels"
+        except Exception as error:  # noqa: BLE001 - a failing sensor is a status, never a failed tick
+            values, problem = (), f"{type(error).__name__}: {error}"
+        if problem:
             if sensor.name not in self.failures:
-                log.warning("resmon: the sensor %s failed: %r", sensor.name, error)
-                self.failures[sensor.name] = SensorStatus(
-                    name=sensor.name, state="lost", cause=f"{type(error).__name__}: {error}", remedy="it is tried again at every tick"
-                )
+                log.warning("resmon: the sensor %s failed: %s", sensor.name, problem)
+            self.failures[sensor.name] = SensorStatus(
+                name=sensor.name, state="lost", cause=problem, remedy="it is tried again at every tick"
+            )
             return [NAN] * width
         if self.failures:
             self.failures.pop(sensor.name, None)
@@ -281,7 +285,7 @@ class Sampler:
             "sources": [asdict(s) for s in self.sources],
             "not_covered": sorted({n for s in self.sensors for n in s.not_covered}),
             "derived": [f"{device_id}.power_w" for device_id in derived],
-            "limits": next((asdict(s.limits) for s in self.sensors if isinstance(getattr(s, "limits", None), Limits)), None),
+            "limits": next((asdict(found) for s in self.sensors if (found := limits_of(s)) is not None), None),
             "interval_s": self.interval_s,
             "wall_at_0": self.clock.wall(0.0).isoformat(),
         }

@@ -101,10 +101,15 @@ class ScriptedSensor:
 
 
 def scripted_host(
-    utilization: Script | float = 0.5, power_w: Script | float | None = 20.0, cores: int = 2, memory_bytes: int = 8 * 2**30
+    utilization: Script | float = 0.5,
+    power_w: Script | float | None = 20.0,
+    cores: int = 2,
+    memory_bytes: int = 8 * 2**30,
 ) -> ScriptedSensor:
     """A host with a CPU model: ``utilization`` 0–1, ``power_w`` estimated within ±50 %."""
-    device = Device(id=HOST, kind="host", label="CPU", name="scripted CPU", cores=cores, memory_total_bytes=memory_bytes)
+    device = Device(
+        id=HOST, kind="host", label="CPU", name="scripted CPU", cores=cores, memory_total_bytes=memory_bytes
+    )
     values: dict[str, Script | float | None] = {
         f"{HOST}.cpu_utilization": utilization,
         f"{HOST}.memory_used_bytes": memory_bytes / 2,
@@ -176,7 +181,10 @@ def scripted_gpu(
         f"{device.id}.sm_clock_hz": 1.8e9,
         f"{device.id}.throttle": 0.0,
     }
-    channels = [Channel(device_id=device.id, quantity=channel_id.removeprefix(device.id + "."), unit="") for channel_id in values]
+    channels = [
+        Channel(device_id=device.id, quantity=channel_id.removeprefix(device.id + "."), unit="")
+        for channel_id in values
+    ]
     if energy_j is not None:
         values[f"{device.id}.energy_j"] = energy_j
         channels.append(Channel(device_id=device.id, quantity="energy_j", unit="J", kind="counter", code="d"))

@@ -31,7 +31,20 @@ class Meter:
     ``max_gap_s`` is a gap, never a bridge.
     """
 
-    __slots__ = ("_at_s", "_high", "_low", "_value", "gap_s", "high_j", "low_j", "power_max_w", "power_w", "resets", "source", "total_j")
+    __slots__ = (
+        "_at_s",
+        "_high",
+        "_low",
+        "_value",
+        "gap_s",
+        "high_j",
+        "low_j",
+        "power_max_w",
+        "power_w",
+        "resets",
+        "source",
+        "total_j",
+    )
 
     def __init__(self, source: EnergySource) -> None:
         self.source = source
@@ -60,8 +73,7 @@ class Meter:
                 self.high_j += span_s * (high + self._high) / 2
         elif span_s <= 0:
             return
-        if self.power_w > self.power_max_w:
-            self.power_max_w = self.power_w
+        self.power_max_w = max(self.power_max_w, self.power_w)
         self._at_s, self._value, self._low, self._high = at_s, value, low, high
 
     def _add_counter(self, span_s: float, value: float) -> None:

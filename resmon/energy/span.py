@@ -9,7 +9,7 @@ from resmon.energy.meter import Reading
 from resmon.facts import Energy, EnergyComponent, EnergySource
 
 COUNTER_PERIOD_S = 0.1
-"""Assumed period of an energy counter until a device is calibrated: the longest that was published for these sensors."""
+"""Assumed period of an energy counter until a device is calibrated: the longest published for these sensors."""
 
 Z_95 = 1.96
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from resmon.facts import Limits
 from resmon.sensors.base import NAN, Sensor
 
-__all__ = ["NAN", "Sensor", "Sensors", "default_sensors"]
+__all__ = ["NAN", "Sensor", "Sensors", "default_sensors", "in_use", "limits_of"]
 
 
 @dataclass
@@ -20,11 +20,13 @@ class Sensors:
 
     def limits(self) -> Limits | None:
         """The limits in force, from the sensor that knows them."""
-        for sensor in self.quick:
-            limits = getattr(sensor, "limits", None)
-            if isinstance(limits, Limits):
-                return limits
-        return None
+        return next((found for sensor in self.quick if (found := limits_of(sensor)) is not None), None)
+
+
+def limits_of(sensor: Sensor) -> Limits | None:
+    """The limits in force, where the sensor is one that knows them."""
+    found = getattr(sensor, "limits", None)
+    return found if isinstance(found, Limits) else None
 
 
 def default_sensors(root: str = "/") -> Sensors:
@@ -36,7 +38,7 @@ def default_sensors(root: str = "/") -> Sensors:
     from resmon.sensors.torch_memory import TorchMemorySensor
 
     host = HostSensor(root=root)
-    nvml = NvmlSensor(own_pids=host.tree_pids)
+    nvml = NvmlSensor(own_pids=host.pids)
     return Sensors(quick=(host, RaplSensor(root=root), RatedSensor(host)), slow=(nvml, TorchMemorySensor(nvml)))
 
 

@@ -1,0 +1,224 @@
+"""Every executed cell is measured; a cell that begins with ``%%resmon`` is also shown."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
+from IPython.display import DisplayHandle, display
+
+from resmon.cells import Cell, CellLog
+from resmon.facts import Measurement
+from resmon.monitor import Monitor
+from resmon.options import CellOptions, split_cell
+from resmon.views import escape, text
+from resmon.views.live import Live
+from resmon.windows import Window, describe_error
+
+if TYPE_CHECKING:
+    from resmon.views.panel import Panel
+
+log = logging.getLogger("resmon")
+
+AUTO_AFTER_S = 2.0
+RUNS_NAME = "__resmon_runs__"
+
+
+@dataclass
+class _Running:
+    """A cell between its two hooks."""
+
+    cell: Cell
+    options: CellOptions | None
+    panel: Panel | None = None
+    handle: DisplayHandle | None = None
+    runs: list[Window] = field(default_factory=list)
+    wraps: bool = False
+
+
+class CellHooks(ast.NodeTransformer):
+    """The hooks of one shell. Everything here runs on the main thread, around the cell and never in it."""
+
+    def __init__(self, shell: InteractiveShell, monitor: Monitor) -> None:
+        self.shell = shell
+        self.monitor = monitor
+        self.cells = CellLog()
+        self.auto = False
+        self.subshells = _has_subshells(shell)
+        self.live = Live(monitor, self.cells, subshells=self.subshells)
+        self._stack: list[_Running] = []
+        self._session_panel: Panel | None = None
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def register(self) -> None:
+        self.shell.events.register("pre_run_cell", self.before)
+        self.shell.events.register("post_run_cell", self.after)
+        self.shell.ast_transformers.append(self)
+
+    def unregister(self) -> None:
+        self.shell.events.unregister("pre_run_cell", self.before)
+        self.shell.events.unregister("post_run_cell", self.after)
+        self.shell.ast_transformers.remove(self)
+        self.shell.user_ns.pop(RUNS_NAME, None)
+        self.live.close()
+        for running in self._stack:
+            running.cell.window.close()
+        self._stack.clear()
+
+    def cell_windows(self) -> list[Window]:
+        """The windows that belong to cells."""
+        return [window for running in self._stack for window in (running.cell.window, *running.runs)]
+
+    @property
+    def panel_answered(self) -> bool:
+        """True once a panel in a browser has sent something."""
+        return self.live.answered
+
+    # -- around a cell ---------------------------------------------------------------------------------------------
+
+    def before(self, info: ExecutionInfo) -> None:
+        """``pre_run_cell``: show the live panel if it was asked for, then open the window, last."""
+        options, first_line = split_cell(info.raw_cell or "")
+        number = self.shell.execution_count if info.store_history else None
+        title = (options.name if options else "") or first_line
+        window = self.monitor.measure(title) if self.monitor.running else Window(self.monitor, title)
+        cell = self.cells.start(number, title, window)
+        running = _Running(cell, options, wraps=options is not None and options.repeat > 1)
+        self._stack.append(running)
+        self.monitor.set_idle(idle=False)
+        if options is not None and not options.quiet and self._somebody_watches():
+            self._show_live(running)
+        self.monitor.note({"cell": "start", "id": cell.id, "number": number})
+        window.open()
+        self.live.cell_changed(cell)
+
+    def after(self, result: ExecutionResult) -> None:
+        """``post_run_cell``: close the window, first, then show what it cost."""
+        if not self._stack:
+            return  # the cell that loaded the extension, or an empty one: it has no beginning here
+        running = self._stack.pop()
+        cell, options = running.cell, running.options
+        failure = result.error_in_exec or result.error_before_exec
+        error = None if failure is None else describe_error(failure)
+        cell.window.close(error)
+        self.cells.end(cell, error)
+        for window in running.runs:
+            window.close(error)
+        self.monitor.note({"cell": "end", "id": cell.id, "error": None if failure is None else type(failure).__name__})
+        self.live.cell_changed(cell)
+        if not self._stack:
+            self.monitor.set_idle(idle=True)
+        try:
+            if options is not None:
+                self._finish(running, options)
+            elif self.auto and (cell.window.closed_s or 0.0) - (cell.window.opened_s or 0.0) >= AUTO_AFTER_S:
+                measurement = cell.measurement
+                if measurement is not None:
+                    print(text.measurement_line(measurement))
+        finally:
+            if running.panel is not None:
+                self.live.close_panel(running.panel)
+
+    def _finish(self, running: _Running, options: CellOptions) -> None:
+        measurement = running.cell.measurement
+        runs = [m for m in (window.measurement for window in running.runs) if m is not None]
+        if options.variable is not None:
+            self.shell.user_ns[options.variable] = runs if options.repeat > 1 else measurement
+        if measurement is None or options.quiet:
+            return
+        bundle = self._summary(measurement, running, runs)
+        if running.handle is not None:
+            running.handle.update(bundle, raw=True)
+        else:
+            display(bundle, raw=True)
+
+    def _summary(self, measurement: Measurement, running: _Running, runs: list[Measurement]) -> dict[str, str]:
+        from resmon.views import summary
+
+        bundle = summary.mimebundle(measurement, title=running.cell.title or None, number=running.cell.number)
+        if len(runs) > 1:
+            from resmon.compare import compare
+
+            table = compare(runs, names=[f"run {i}" for i in range(1, len(runs) + 1)])._repr_mimebundle_()
+            bundle = {mime: f"{part}\n{table[mime]}" if mime in table else part for mime, part in bundle.items()}
+        return bundle
+
+    # -- --repeat --------------------------------------------------------------------------------------------------
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        """IPython's AST transformer: with ``--repeat`` the body of the cell becomes the body of a loop.
+
+        A loop in the syntax tree leaves lines, ``await`` and nested magics as they are, and one traceback.
+        """
+        running = self._stack[-1] if self._stack else None
+        if running is None or not running.wraps or not isinstance(node, ast.Module) or not node.body:
+            return node
+        running.wraps = False
+        options = running.options
+        assert options is not None
+        self.shell.user_ns[RUNS_NAME] = self._runs(running, options.repeat)
+        loop = ast.For(
+            target=ast.Name(id=RUNS_NAME, ctx=ast.Store()),
+            iter=ast.Name(id=RUNS_NAME, ctx=ast.Load()),
+            body=node.body,
+            orelse=[],
+        )
+        ast.copy_location(loop, node.body[0])
+        node.body = [ast.fix_missing_locations(loop)]
+        return node
+
+    def _runs(self, running: _Running, count: int) -> Iterator[int]:
+        for i in range(1, count + 1):
+            window = self.monitor.measure(f"run {i}")
+            running.runs.append(window)
+            with window:
+                yield i
+
+    # -- views -----------------------------------------------------------------------------------------------------
+
+    def _somebody_watches(self) -> bool:
+        """Whether a live view makes sense: see ``RESMON_LIVE`` in the docs.
+
+        Front ends that show a notebook send the id of the cell with the request; programs that run notebooks
+        do not, and a live view that is then replaced would only disturb them.
+        """
+        chosen = os.environ.get("RESMON_LIVE", "auto").lower()
+        if chosen in ("always", "never"):
+            return chosen == "always"
+        kernel = getattr(self.shell, "kernel", None)
+        if kernel is None:
+            return False
+        return bool(kernel.get_parent("shell").get("metadata", {}).get("cellId"))
+
+    def _show_live(self, running: _Running) -> None:
+        try:
+            running.panel = self.live.open_panel("cell")
+        except ImportError as error:
+            log.warning("resmon: no live panel: %s", error)
+            running.handle = display({"text/plain": "resmon: measuring…"}, raw=True, display_id=True)
+            return
+        running.handle = display(running.panel, display_id=True)
+
+    def show_session_panel(self, place: Any = None) -> None:
+        """The session's panel, made on first use, shown here or in ``place`` (a sidecar)."""
+        if getattr(self.shell, "kernel", None) is None:
+            print("resmon: the live panel needs a Jupyter front end. " + escape.plain(self.monitor.session_energy()))
+            return
+        if self._session_panel is None or self._session_panel.comm is None:
+            self._session_panel = self.live.open_panel("session")
+        if place is None:
+            display(self._session_panel)
+            return
+        with place:
+            display(self._session_panel)
+
+
+def _has_subshells(shell: InteractiveShell) -> bool:
+    kernel = getattr(shell, "kernel", None)
+    return bool(getattr(kernel, "_supports_kernel_subshells", False))

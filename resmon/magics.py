@@ -1,0 +1,205 @@
+"""``%resmon`` and ``%%resmon``, and the hooks that measure every cell."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+
+from resmon import __version__, units
+from resmon.hooks import CellHooks
+from resmon.monitor import Monitor, get_monitor
+from resmon.options import CELL_OPTIONS, WORDS, parse_cell_options, strip_magic, usage
+from resmon.views import escape, reports
+from resmon.views.live import Live
+
+if TYPE_CHECKING:
+    from IPython.core.completer import CompletionContext
+
+_loaded: weakref.WeakKeyDictionary[InteractiveShell, Extension] = weakref.WeakKeyDictionary()
+
+
+@magics_class
+class ResmonMagics(Magics):
+    """The magics; everything they do is done by the extension."""
+
+    def __init__(self, shell: InteractiveShell, extension: Extension) -> None:
+        super().__init__(shell)
+        self._shell = shell
+        self._extension = extension
+
+    @line_cell_magic("resmon")  # type: ignore[arg-type]  # IPython's decorators are typed too narrowly
+    def resmon(self, line: str, cell: str | None = None) -> Any:
+        """See what cells cost: time, GPU, CPU, memory, energy.
+
+        %resmon              the live panel, here
+        %resmon side         the live panel, docked at the side (needs sidecar)
+        %resmon cells        what every cell so far cost
+        %resmon doctor       each sensor and the front end: available or why not, and what would mend it
+        %resmon auto on|off  a one-line summary under every cell longer than 2 s
+        %resmon stop         stop measuring
+        %resmon start        measure again
+        %resmon status       one line: what is running
+
+        %%resmon [NAME] [-o VAR] [--quiet] [--repeat N]
+            This cell: a live panel while it runs, then a summary that stays in the saved notebook.
+            -o VAR      put the Measurement into this variable (with --repeat: the list of them)
+            --quiet     show nothing; measure all the same
+            --repeat N  run the cell N times and show each run beside the others
+        """
+        if cell is None:
+            return self._extension.line(line)
+        # The input transformer takes valid lines off before they come here: this one was wrong, or was called by name.
+        parse_cell_options(line)
+        return self._shell.run_cell(f"%%resmon {line}\n{cell}", store_history=False).raise_error()
+
+
+class Extension:
+    """What ``%load_ext resmon`` adds to one shell, and takes away again."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self.shell = shell
+        self.monitor = get_monitor()
+        self.hooks = CellHooks(shell, self.monitor)
+
+    @property
+    def live(self) -> Live:
+        return self.hooks.live
+
+    def load(self) -> None:
+        self.hooks.register()
+        self.shell.register_magics(ResmonMagics(self.shell, self))
+        self.shell.input_transformers_cleanup.append(strip_magic)
+        self.shell.set_hook("complete_command", _complete, str_key="%resmon")
+        self.shell.set_hook("complete_command", _complete, str_key="%%resmon")
+        # Autoloaded extensions are loaded while no cell runs: nobody asked, so nothing is said.
+        if self.shell.display_trap.is_active:
+            print(greeting(self.monitor))
+
+    def unload(self) -> list[str]:
+        """Undo; returns the names of windows that were still open."""
+        still_open = [window.name for window in self.monitor.open_windows() if window not in self.hooks.cell_windows()]
+        self.hooks.unregister()
+        if strip_magic in self.shell.input_transformers_cleanup:
+            self.shell.input_transformers_cleanup.remove(strip_magic)
+        for kind in ("line", "cell"):
+            self.shell.magics_manager.magics[kind].pop("resmon", None)
+        self.shell.magics_manager.registry.pop(ResmonMagics.__name__, None)
+        for table in (self.shell.strdispatchers["complete_command"],):
+            for key in ("%resmon", "%%resmon"):
+                table.strs.pop(key, None)
+        self.monitor.stop()
+        return still_open
+
+    def line(self, line: str) -> object:
+        """``%resmon …``."""
+        words = line.split()
+        word, rest = (words[0], words[1:]) if words else ("", [])
+        if word not in WORDS:
+            raise usage(f"unknown word {word!r}")
+        if word == "auto":
+            if rest not in (["on"], ["off"]):
+                raise usage(f"auto takes on or off, not {' '.join(rest)!r}")
+            self.hooks.auto = rest == ["on"]
+            print(f"resmon: a line under every cell longer than 2 s: {rest[0]}")
+            return None
+        if rest:
+            raise usage(f"{word or '%resmon'} takes no {' '.join(rest)!r}")
+        return getattr(self, f"_{word or 'panel'}")()
+
+    def _panel(self) -> None:
+        self.hooks.show_session_panel()
+
+    def _side(self) -> None:
+        try:
+            from sidecar import Sidecar
+        except ImportError:
+            print(
+                "resmon: docking at the side needs sidecar: pip install sidecar, then reload the page. Here is the panel:"
+            )
+            self.hooks.show_session_panel()
+            return
+        self.hooks.show_session_panel(Sidecar(title="resmon", anchor="split-right"))
+
+    def _cells(self) -> reports.Report:
+        return reports.cells_report([cell for cell in self.hooks.cells if cell.state != "running"])
+
+    def _doctor(self) -> reports.Report:
+        kernel = getattr(self.shell, "kernel", None)
+        front_end = reports.front_end_statuses(
+            in_kernel=kernel is not None, subshells=self.hooks.subshells, panel_answered=self.hooks.panel_answered
+        )
+        return reports.doctor_report([*self.monitor.sensors, *front_end])
+
+    def _stop(self) -> None:
+        self.monitor.stop()
+        self.live.state_changed()
+        print("resmon: stopped; %resmon start measures again")
+
+    def _start(self) -> None:
+        self.monitor.start()
+        self.live.state_changed()
+        print(greeting(self.monitor))
+
+    def _status(self) -> None:
+        sampler = self.monitor.sampler
+        if not self.monitor.running:
+            print("resmon: stopped; %resmon start measures again")
+            return
+        started_s = self.monitor.started_s or 0.0
+        span_s = self.monitor.clock.now() - started_s
+        share = units.format_percent((sampler.cpu_s + sampler.views_cpu_s) / span_s if span_s > 0 else None)
+        print(
+            f"resmon: running for {units.format_duration_words(span_s)}, {1 / self.monitor.interval_s:g} Hz, "
+            f"{sampler.ticks} samples, {sampler.missed} missed, {share} of a core; {self.hooks.cells.total} cells, "
+            f"energy so far: {escape.plain(self.monitor.session_energy())}"
+        )
+
+
+def greeting(monitor: Monitor) -> str:
+    """One line that says what is seen."""
+    host, limits = monitor.host_device(), monitor.limits
+    parts = []
+    if host is not None and limits is not None:
+        parts.append(
+            f"CPU {limits.cpu_cores:g} of {host.cores} cores"
+            if limits.cpu_cores != host.cores
+            else f"CPU {host.cores} cores"
+        )
+        parts.append(f"memory {units.format_gib(limits.memory_bytes)}")
+    gpus = [f"{gpu.label} {gpu.name}" for gpu in monitor.gpu_devices()]
+    looking = any(status.name == "nvml" and status.state == "looking" for status in monitor.sensors)
+    parts.append(", ".join(gpus) if gpus else ("GPU: looking…" if looking else "no GPU"))
+    measured = any(source.basis == "measured" for source in monitor.sampler.sources)
+    parts.append("energy measured" if measured else "energy estimated so far" if looking else "energy estimated")
+    return escape.plain(f"resmon {__version__}: {' · '.join(parts)} — %resmon for the live panel, %resmon? for help")
+
+
+def _complete(_shell: object, event: CompletionContext) -> list[str]:
+    line = event.line  # type: ignore[attr-defined]  # IPython passes a Bunch with the line and the symbol
+    if line.lstrip().startswith("%%"):
+        return list(CELL_OPTIONS)
+    words = line.split()
+    if len(words) > 1 and words[1] == "auto" and (len(words) > 2 or line.endswith(" ")):
+        return ["on", "off"]
+    return [word for word in WORDS if word]
+
+
+def load(shell: InteractiveShell) -> None:
+    """Add resmon to a shell. Idempotent."""
+    if shell not in _loaded:
+        _loaded[shell] = extension = Extension(shell)
+        extension.load()
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take resmon from a shell: hooks, magics, thread, files."""
+    extension = _loaded.pop(shell, None)
+    if extension is None:
+        return
+    still_open = extension.unload()
+    if still_open:
+        names = ", ".join(repr(name) for name in still_open)
+        print(f"resmon: closed {len(still_open)} window(s) that measure() had left open: {names}")

@@ -1,0 +1,219 @@
+"""Keeps live views up to date: one thread, only while a view is open, silent while no cell runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from resmon.cells import Cell, CellLog
+from resmon.monitor import Monitor
+from resmon.views.wire import Layout, cell_facts
+
+if TYPE_CHECKING:
+    from resmon.views.panel import Panel
+
+log = logging.getLogger("resmon")
+
+REFRESH_S = 0.25
+GRACE_S = 2.0
+"""How long messages go on after the last cell ended: an open panel must not keep a kernel from being culled."""
+SNAPSHOT_S = 24 * 3600.0
+
+
+class Live:
+    """The panels of one session. ``open_panel`` and ``close_panel`` belong to the main thread, the rest to any."""
+
+    def __init__(self, monitor: Monitor, cells: CellLog, *, subshells: bool) -> None:
+        self._monitor = monitor
+        self._cells = cells
+        self._subshells = subshells
+        self._panels: tuple[Panel, ...] = ()
+        self._layout = Layout(monitor, 1)
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._quiet_after_s = 0.0
+        self._units: dict[int, str] = {}
+        self._cpu = (0.0, 0.0)
+        self._fraction: float | None = None
+        self.answered = False
+
+    # -- panels ----------------------------------------------------------------------------------------------------
+
+    def open_panel(self, kind: str) -> Panel:
+        """A new panel with everything so far in it; live from now on."""
+        from resmon.views.panel import Panel
+
+        layout = self._fresh_layout()
+        _, snapshot = layout.history(self._monitor.history(SNAPSHOT_S))
+        panel = Panel(
+            self._clicked,
+            _schema=layout.schema(kind, subshells=self._subshells),
+            _snapshot=snapshot,
+            _cells=[cell_facts(cell) for cell in self._recent_cells()],
+            _kind=kind,
+        )
+        with self._lock:
+            self._panels = (*self._panels, panel)
+            self._quiet_after_s = time.monotonic() + GRACE_S
+            if self._thread is None:
+                self._stopping = False
+                self._thread = threading.Thread(target=self._run, name="resmon-views", daemon=True)
+                self._thread.start()
+        self._wake.set()
+        return panel
+
+    def close_panel(self, panel: Panel) -> None:
+        """Close a panel's comm; the thread ends with the last one."""
+        with self._lock:
+            self._panels = tuple(p for p in self._panels if p is not panel)
+            last = not self._panels
+        panel.close()
+        if last:
+            self._end_thread()
+
+    def close(self) -> None:
+        """Close every panel and end the thread."""
+        for panel in self._panels:
+            self.close_panel(panel)
+        self._end_thread()
+
+    def _end_thread(self) -> None:
+        thread, self._thread = self._thread, None
+        self._stopping = True
+        self._wake.set()
+        self._monitor.sampler.history.wake()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(2.0)
+
+    def after_fork(self) -> None:
+        """In a forked child there are no panels: their sockets are the parent's."""
+        self._panels = ()
+        self._thread = None
+
+    # -- what happens ----------------------------------------------------------------------------------------------
+
+    def cell_changed(self, cell: Cell) -> None:
+        """A cell began or ended."""
+        if self._panels:
+            self._quiet_after_s = time.monotonic() + GRACE_S
+            self._send({"k": "cell", "cell": cell_facts(cell)})
+            self._wake.set()
+
+    def state_changed(self) -> None:
+        """The monitor was started or stopped."""
+        if self._panels:
+            self._quiet_after_s = time.monotonic() + GRACE_S
+            self._send(self._state())
+            self._wake.set()
+
+    def _state(self) -> dict[str, str]:
+        if not self._monitor.running:
+            return {"k": "state", "state": "stopped", "text": "measuring was stopped"}
+        return {"k": "state", "state": "running" if self._cells.running else "idle", "text": ""}
+
+    def _clicked(self, panel: Panel, content: Mapping[str, Any]) -> None:
+        self.answered = True
+        word = content.get("k")
+        if word == "hello":
+            layout = self._fresh_layout()
+            count, buffer = layout.history(self._monitor.history(SNAPSHOT_S))
+            panel.send_wire({"k": "schema", "schema": layout.schema(panel.kind, subshells=self._subshells)})
+            cells = [cell_facts(cell) for cell in self._recent_cells()]
+            panel.send_wire({"k": "history", "n": count, "cells": cells}, buffer)
+            panel.send_wire(self._state())
+        elif word == "stop":
+            self._monitor.stop()
+            self.state_changed()
+        elif word == "start":
+            self._monitor.start()
+            self.state_changed()
+        else:
+            panel.send_wire({"k": "said", "text": f"unknown message {word!r}"})
+
+    def _recent_cells(self) -> list[Cell]:
+        return [cell for cell in self._cells if cell.window.opened_s is not None][-200:]
+
+    # -- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        history = self._monitor.sampler.history
+        cpu_before_s = self._monitor.sampler.views_cpu_s - time.thread_time()
+        sent_rows = -1
+        quiet = False
+        while not self._is_stopping():
+            busy = self._cells.running is not None or time.monotonic() < self._quiet_after_s
+            if not busy:
+                if not quiet:
+                    quiet = True
+                    self._safely(lambda: self._send(self._state()))
+                self._wake.wait()
+                self._wake.clear()
+                continue
+            if quiet:
+                quiet = False
+                self._safely(lambda: self._send(self._state()))
+            history.wait(sent_rows, 1.0)
+            if self._is_stopping():
+                return
+            if history.rows != sent_rows:
+                sent_rows = history.rows
+                self._safely(self._refresh)
+            self._monitor.sampler.views_cpu_s = cpu_before_s + time.thread_time()
+            self._wake.clear()
+            self._wake.wait(REFRESH_S)
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
+    @staticmethod
+    def _safely(call: Any) -> None:
+        try:
+            call()
+        except Exception:
+            log.exception("resmon: a live view could not be brought up to date")
+
+    def _refresh(self) -> None:
+        if self._layout.stale():
+            layout = self._fresh_layout()
+            for panel in self._panels:
+                panel.send_wire({"k": "schema", "schema": layout.schema(panel.kind, subshells=self._subshells)})
+        cell = self._cells.running
+        rate, unit = self._items(cell)
+        if cell is not None and unit and self._units.get(cell.id) != unit:
+            self._units = {cell.id: unit}
+            self._send({"k": "cell", "cell": {**cell_facts(cell), "items_unit": unit}})
+        row = self._layout.row(cell, rate, self._cpu_fraction())
+        if row is not None:
+            self._send({"k": "row"}, row)
+
+    def _items(self, cell: Cell | None) -> tuple[float | None, str]:
+        """Items per second of the newest open window that counts any."""
+        for window in reversed(self._monitor.open_windows()):
+            if window.items and window.opened_s is not None:
+                span_s = self._monitor.clock.now() - window.opened_s
+                return (window.items / span_s if span_s > 0 else None), window.items_unit
+        return None, "" if cell is None else cell.window.items_unit
+
+    def _cpu_fraction(self) -> float | None:
+        """Resmon's own share of a core since the last refresh, sampler and views together."""
+        sampler = self._monitor.sampler
+        now_s, cpu_s = time.monotonic(), sampler.cpu_s + sampler.views_cpu_s
+        before_s, cpu_before_s = self._cpu
+        if now_s - before_s >= 2.0 or not before_s:
+            self._cpu = (now_s, cpu_s)
+            self._fraction = (cpu_s - cpu_before_s) / (now_s - before_s) if before_s else None
+        return self._fraction
+
+    def _fresh_layout(self) -> Layout:
+        if self._layout.stale():
+            self._layout = Layout(self._monitor, self._layout.revision + 1)
+        return self._layout
+
+    def _send(self, content: Mapping[str, Any], buffer: bytes | None = None) -> None:
+        for panel in self._panels:
+            panel.send_wire(content, buffer)

@@ -1,0 +1,233 @@
+"""Windows: nested, overlapping, in threads, through errors; energy labelled and never counted twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resmon.facts import Measurement
+from resmon.monitor import Monitor
+from resmon.testing import ManualClock, ScriptedSensor, scripted_gpu, scripted_host
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(start_s=100.0)
+
+
+@pytest.fixture
+def monitor(clock: ManualClock) -> Iterator[Monitor]:
+    gpus = [scripted_gpu(0, energy_j=lambda t: 300.0 * t), scripted_gpu(1, power_w=lambda t: 200.0)]
+    with Monitor(0.5, sensors=[scripted_host(), *gpus], clock=clock) as monitor:
+        yield monitor
+
+
+def measured(monitor: Monitor, clock: ManualClock, seconds: float, **options: float) -> Measurement:
+    with monitor.measure("work", **options) as window:
+        clock.advance(seconds)
+    assert window.measurement is not None
+    return window.measurement
+
+
+def test_each_joule_names_its_source(monitor: Monitor, clock: ManualClock) -> None:
+    energy = measured(monitor, clock, 10.0).energy
+    found = {c.device: (c.energy_j, c.method, c.basis, c.scope) for c in energy.components}
+    assert found == {
+        "CPU": (pytest.approx(200.0), "model", "estimated", "machine"),
+        "GPU 0": (pytest.approx(3000.0), "counter", "measured", "board"),
+        "GPU 1": (pytest.approx(2000.0), "integrated", "measured", "board"),
+    }
+    assert energy.measured_j == pytest.approx(5000.0)
+    assert energy.estimated_j == pytest.approx(200.0)
+    assert energy.total_j == pytest.approx(5200.0)
+    assert energy.not_covered == ("DRAM", "PSU", "fans")
+    for part in energy.components:
+        assert part.low_j < part.energy_j < part.high_j
+
+
+def test_a_measurement_says_what_was_used(monitor: Monitor, clock: ManualClock) -> None:
+    m = measured(monitor, clock, 10.0, items=500)
+    assert m.duration_s == pytest.approx(10.0)
+    assert m.cpu_time_s == pytest.approx(10.0)
+    assert m.cpu_utilization == pytest.approx(0.5)
+    assert m.peak_memory_bytes == 2 * 2**30
+    assert m.items_per_s == pytest.approx(50.0)
+    assert m.measured_j_per_item == pytest.approx(10.0)
+    assert [g.power_mean_w for g in m.gpus] == [pytest.approx(300.0), pytest.approx(200.0)]
+    assert m.missed == 0
+    assert m.samples >= 20
+    assert m.error is None
+    assert m.started_at.isoformat() == "2026-01-01T00:00:00+00:00"
+
+
+def test_a_measurement_survives_json(monitor: Monitor, clock: ManualClock) -> None:
+    import json
+
+    m = measured(monitor, clock, 3.3, items=7)
+    assert Measurement.from_dict(json.loads(json.dumps(m.to_dict()))) == m
+    with pytest.raises(ValueError, match="version 1, not 2"):
+        Measurement.from_dict({**m.to_dict(), "version": 2})
+    with pytest.raises(ValueError, match="lacks the field 'duration_s'|does not know"):
+        Measurement.from_dict({k: v for k, v in m.to_dict().items() if k != "duration_s"})
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0.01, 7.0), min_size=1, max_size=12))
+def test_the_parts_of_any_partition_sum_to_the_whole(pieces: list[float]) -> None:
+    clock = ManualClock()
+    gpu = scripted_gpu(0, energy_j=lambda t: 100.0 * t + 30.0 * (int(t / 0.7) % 3), power_w=lambda t: 100.0 + t % 5)
+    with Monitor(0.5, sensors=[scripted_host(power_w=lambda t: 10.0 + t % 3), gpu], clock=clock) as monitor:
+        with monitor.measure("whole") as whole:
+            parts = []
+            for piece in pieces:
+                with monitor.measure("part") as part:
+                    clock.advance(piece)
+                parts.append(part)
+        assert whole.measurement is not None
+        total = sum(p.measurement.energy.total_j or 0.0 for p in parts if p.measurement)
+        assert total == pytest.approx(whole.measurement.energy.total_j, rel=1e-9)
+
+
+def test_windows_nest_and_overlap(monitor: Monitor, clock: ManualClock) -> None:
+    first, second = monitor.measure("first").open(), monitor.measure("second")
+    clock.advance(2.0)
+    second.open()
+    clock.advance(2.0)
+    first.close()
+    clock.advance(2.0)
+    second.close()
+    for window in (first, second):
+        assert window.measurement is not None
+        assert window.measurement.duration_s == pytest.approx(4.0)
+        assert window.measurement.energy.measured_j == pytest.approx(2000.0)
+
+
+def test_an_error_ends_the_measurement_and_is_named(monitor: Monitor, clock: ManualClock) -> None:
+    with pytest.raises(KeyboardInterrupt), monitor.measure("interrupted") as window:
+        clock.advance(3.0)
+        raise KeyboardInterrupt
+    assert window.measurement is not None
+    assert window.measurement.error == "KeyboardInterrupt"
+    assert window.measurement.duration_s == pytest.approx(3.0)
+    with pytest.raises(ZeroDivisionError), monitor.measure("failed") as window:
+        _ = 1 / 0
+    assert window.measurement is not None
+    assert window.measurement.error == "ZeroDivisionError: division by zero"
+
+
+def test_an_open_window_has_no_measurement_and_closing_twice_is_harmless(monitor: Monitor, clock: ManualClock) -> None:
+    window = monitor.measure("once").open()
+    assert window.measurement is None
+    clock.advance(1.0)
+    window.close()
+    first = window.measurement
+    clock.advance(5.0)
+    window.close("too late")
+    assert window.measurement is first
+    with pytest.raises(RuntimeError, match="opened before"):
+        window.open()
+
+
+def test_a_window_may_be_closed_in_another_thread(monitor: Monitor, clock: ManualClock) -> None:
+    window = monitor.measure("handed over").open()
+    clock.advance(2.0)
+    closer = threading.Thread(target=window.close)
+    closer.start()
+    closer.join(5.0)
+    assert window.measurement is not None
+    assert window.measurement.duration_s == pytest.approx(2.0)
+
+
+def test_a_window_left_open_is_closed_by_stop_and_says_so(monitor: Monitor, clock: ManualClock) -> None:
+    window = monitor.measure("forgotten").open()
+    clock.advance(2.0)
+    monitor.stop()
+    assert window.measurement is not None
+    assert window.measurement.notes == ("closed because the monitor was stopped",)
+    assert window.measurement.energy.measured_j == pytest.approx(1000.0)
+
+
+@pytest.mark.parametrize("items", [-1, float("nan"), float("inf")])
+def test_items_must_be_a_number_of_things(monitor: Monitor, items: float) -> None:
+    with pytest.raises(ValueError, match="items must be a finite number"):
+        monitor.measure("x", items=items)
+
+
+def only_gpu(power_w: object = None, energy_j: object = None) -> tuple[Monitor, ManualClock, ScriptedSensor]:
+    clock = ManualClock()
+    gpu = scripted_gpu(0, power_w=power_w, energy_j=energy_j)  # type: ignore[arg-type]
+    return Monitor(0.5, sensors=[gpu], clock=clock), clock, gpu
+
+
+def test_a_counter_that_goes_back_is_a_gap_and_never_negative() -> None:
+    monitor, clock, _ = only_gpu(power_w=100.0, energy_j=lambda t: 100.0 * t if t < 5.2 else 100.0 * (t - 5.2))
+    with monitor:
+        energy = (m := measured(monitor, clock, 10.0)).energy
+        (part,) = energy.components
+        assert part.energy_j == pytest.approx(950.0)
+        assert part.coverage == pytest.approx(0.95)
+        assert part.high_j >= 1000.0
+        assert any("went back" in note for note in m.notes)
+
+
+def test_failed_reads_of_a_counter_lose_nothing_when_it_comes_back() -> None:
+    monitor, clock, _ = only_gpu(power_w=100.0, energy_j=lambda t: None if 3 < t < 6 else 100.0 * t)
+    with monitor:
+        (part,) = measured(monitor, clock, 10.0).energy.components
+        assert part.energy_j == pytest.approx(1000.0)
+        assert part.coverage == pytest.approx(1.0)
+
+
+def test_a_sensor_that_is_lost_leaves_a_gap_that_shows() -> None:
+    monitor, clock, _ = only_gpu(power_w=100.0, energy_j=lambda t: None if t > 4 else 100.0 * t)
+    with monitor:
+        (part,) = measured(monitor, clock, 10.0).energy.components
+        assert part.energy_j == pytest.approx(400.0)
+        assert part.coverage == pytest.approx(0.4)
+        assert "seen 40%" in part.note
+        assert part.high_j >= 400.0 + 6.0 * 700.0
+
+
+def test_polled_power_is_not_bridged_over_a_gap() -> None:
+    monitor, clock, _ = only_gpu(power_w=lambda t: None if 2 < t < 7 else 100.0)
+    with monitor:
+        (part,) = measured(monitor, clock, 10.0).energy.components
+        assert part.energy_j == pytest.approx(500.0)
+        assert part.coverage == pytest.approx(0.5)
+
+
+def test_a_plateau_then_a_step_is_not_integrated_as_a_ramp() -> None:
+    monitor, clock, _ = only_gpu(power_w=lambda t: 90.0 if t < 9.75 else 690.0)
+    with monitor:
+        (part,) = measured(monitor, clock, 10.0).energy.components
+        assert part.energy_j == pytest.approx(990.0 + 0.25 * 300, abs=151)
+
+
+def test_a_device_without_energy_is_named_and_not_zero() -> None:
+    clock = ManualClock()
+    gpu = scripted_gpu(0, power_w=None)
+    gpu.sources, gpu.not_covered = (), ("GPU 0 power",)
+    with Monitor(0.5, sensors=[gpu], clock=clock) as monitor:
+        energy = measured(monitor, clock, 2.0).energy
+    assert energy.total_j is None
+    assert energy.measured_j is None
+    assert "GPU 0 power" in energy.not_covered
+    assert str(energy).startswith("measured –")
+
+
+def test_a_model_gives_way_to_a_counter_that_wakes_up(clock: ManualClock) -> None:
+    counter = scripted_gpu(0, energy_j=lambda t: 50.0 * t)
+    source = counter.sources[0]
+    counter.sources = ()
+    with Monitor(0.5, sensors=[scripted_host(), counter], clock=clock) as monitor:
+        assert [c.basis for c in measured(monitor, clock, 2.0).energy.components] == ["estimated"]
+        import dataclasses
+
+        counter.sources = (dataclasses.replace(source, kind="cpu", label="CPU"),)
+        counter.generation += 1
+        clock.advance(1.0)
+        assert [c.basis for c in measured(monitor, clock, 2.0).energy.components] == ["measured"]
