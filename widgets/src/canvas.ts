@@ -1,0 +1,86 @@
+// Drawing on canvases that follow their box and the screen's resolution.
+
+/** Hatch that says "estimated", in device pixels. */
+export function hatch(context: CanvasRenderingContext2D, color: string, ground: string, ratio: number): CanvasPattern | string {
+  const size = Math.round(6 * ratio);
+  const tile = document.createElement("canvas");
+  tile.width = size;
+  tile.height = size;
+  const c = tile.getContext("2d");
+  if (!c) return color;
+  c.fillStyle = ground;
+  c.fillRect(0, 0, size, size);
+  c.strokeStyle = color;
+  c.lineWidth = 1.5 * ratio;
+  for (const shift of [-size, 0, size]) {
+    c.beginPath();
+    c.moveTo(shift - size * 0.25, size * 1.25);
+    c.lineTo(shift + size * 1.25, -size * 0.25);
+    c.stroke();
+  }
+  return context.createPattern(tile, "repeat") ?? color;
+}
+
+/** A canvas of fixed height and of the width that its box has. Not shown to assistive technology. */
+export class Picture {
+  readonly el = document.createElement("canvas");
+  readonly height: number;
+  width = 0;
+  #context: CanvasRenderingContext2D | null = null;
+  #ratio = 0;
+
+  constructor(className: string, height: number) {
+    this.el.className = className;
+    this.el.style.height = `${height}px`;
+    this.el.setAttribute("aria-hidden", "true");
+    this.height = height;
+  }
+
+  /** Call on resize: reads layout. True when the size changed. */
+  measure(): boolean {
+    const width = this.el.clientWidth;
+    const ratio = window.devicePixelRatio || 1;
+    if (width === this.width && ratio === this.#ratio) return false;
+    this.width = width;
+    this.#ratio = ratio;
+    this.el.width = Math.max(1, Math.round(width * ratio));
+    this.el.height = Math.round(this.height * ratio);
+    return true;
+  }
+
+  get ratio(): number {
+    return this.#ratio || 1;
+  }
+
+  /** A cleared context in CSS pixels; null while the canvas has no size. */
+  begin(): CanvasRenderingContext2D | null {
+    if (!this.width) this.measure();
+    if (!this.width) return null;
+    this.#context ??= this.el.getContext("2d");
+    this.#context?.setTransform(this.#ratio, 0, 0, this.#ratio, 0, 0);
+    this.#context?.clearRect(0, 0, this.width, this.height);
+    return this.#context;
+  }
+}
+
+/** A line over `values` at `x(i)`; NaN breaks it. */
+export function strokeLine(
+  c: CanvasRenderingContext2D,
+  count: number,
+  x: (i: number) => number,
+  y: (i: number) => number,
+): void {
+  c.beginPath();
+  let pen = false;
+  for (let i = 0; i < count; i += 1) {
+    const at = y(i);
+    if (Number.isNaN(at)) {
+      pen = false;
+      continue;
+    }
+    if (pen) c.lineTo(x(i), at);
+    else c.moveTo(x(i), at);
+    pen = true;
+  }
+  c.stroke();
+}

@@ -1,0 +1,90 @@
+// What resmon itself costs and misses, what this machine lacks, and where to look for the rest.
+
+import { h, setAttribute, setText, setTip, warningSign } from "../dom";
+import { format_count, format_share, known } from "../format";
+import type { Frame, Section } from "../frame";
+import { density } from "../frame";
+import { summedRates } from "./io";
+
+const MISSED_ALERT = 0.01;
+
+/** "resmon 0.06 % of a core": a name, a bold value, the rest. */
+class Fact {
+  readonly el = h("span", "rm-fact");
+  readonly #before = h("span");
+  readonly #value = h("b");
+  readonly #after = h("span");
+
+  constructor() {
+    this.el.append(this.#before, this.#value, this.#after);
+  }
+
+  show(before: string, value: string, after = ""): void {
+    setText(this.#before, before);
+    setText(this.#value, value);
+    setText(this.#after, after);
+  }
+}
+
+export class Footer implements Section {
+  readonly el = h("div", "rm-footer");
+  readonly #own = new Fact();
+  readonly #rate = new Fact();
+  readonly #missed = new Fact();
+  readonly #ticks = h("span", "rm-ticks", this.#rate.el, this.#missed.el);
+  readonly #sums = [new Fact(), new Fact()];
+  readonly #notices = h("span", "rm-notices");
+  readonly #record = h("span", "rm-badge", warningSign(), h("span", "", "history in memory only"));
+  readonly #troubles = h("span", "rm-troubles");
+
+  constructor() {
+    this.#missed.el.append(warningSign());
+    this.#record.tabIndex = 0;
+    const facts = [this.#own.el, this.#ticks, ...this.#sums.map((s) => s.el), this.#record, this.#notices];
+    this.el.append(h("div", "rm-facts", ...facts), this.#troubles);
+  }
+
+  build(frame: Frame): void {
+    const { schema } = frame;
+    setText(this.#notices, schema.notices.join(" · "));
+    setTip(this.#notices, schema.notices.join("\n"));
+    const record = schema.sensors.find((sensor) => sensor.name === "record" && sensor.state !== "available");
+    this.#record.hidden = !record;
+    setTip(this.#record, record ? [record.cause, record.remedy].filter(Boolean).join("\n") : null);
+    const troubles = schema.sensors.filter((s) => s !== record && s.state !== "available" && s.short);
+    this.#troubles.replaceChildren(
+      ...troubles.map((sensor) => {
+        const el = h("span", "rm-trouble", sensor.short);
+        el.tabIndex = 0;
+        setTip(el, [sensor.cause, sensor.remedy].filter(Boolean).join("\n"));
+        return el;
+      }),
+      h("code", "", "%resmon doctor"),
+    );
+    this.#troubles.hidden = troubles.length === 0;
+    const compact = density(frame) !== "full";
+    for (const sum of this.#sums) sum.el.hidden = !compact;
+  }
+
+  resize(): void {}
+
+  graphics(): void {}
+
+  text(frame: Frame): void {
+    const { store, schema } = frame;
+    this.#own.show("resmon ", format_share(store.value("resmon.cpu_fraction")), " of a core");
+    const hertz = schema.interval_s > 0 ? 1 / schema.interval_s : NaN;
+    this.#rate.show("", known(hertz) ? `${Math.round(hertz * 100) / 100}\u202fHz` : "–");
+    const missed = store.value("resmon.missed");
+    const ticks = store.value("resmon.ticks");
+    const share = known(missed) && known(ticks) && ticks > 0 ? missed / (missed + ticks) : 0;
+    this.#missed.show("", format_count(missed), " missed");
+    this.#missed.el.classList.toggle("rm-badge", share > MISSED_ALERT);
+    setAttribute(this.#missed.el, "tabindex", share > MISSED_ALERT ? "0" : null);
+    setTip(
+      this.#missed.el,
+      share > MISSED_ALERT ? `${format_share(share)} of the ticks were missed: the sampling thread did not get its turn` : null,
+    );
+    if (density(frame) !== "full") summedRates(frame).forEach((rate, i) => this.#sums[i]?.show(`${rate.name} `, rate.value));
+  }
+}
