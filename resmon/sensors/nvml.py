@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -13,10 +14,11 @@ from resmon.facts import Channel, Device, EnergySource, SensorStatus
 from resmon.sensors.base import NAN
 from resmon.sensors.cuda_visible import Visible, visible_devices
 from resmon.sensors.nvml_devices import FoundGpu, Place, energy_source, layout, merged, scan
-from resmon.sensors.nvml_errors import GPU_IS_LOST, LIBRARY_NOT_FOUND, NO_PERMISSION, explain
+from resmon.sensors.nvml_errors import ABSENT, GPU_IS_LOST, LIBRARY_NOT_FOUND, explain
 from resmon.sensors.nvml_processes import OwnMemory
 from resmon.sensors.nvml_reader import DeviceReader
-from resmon.sensors.torch_memory import initialized_torch
+from resmon.sensors.nvml_status import complaints, hidden_pids, nothing_visible, summary, unopened
+from resmon.sensors.torch_memory import cuda_uuids, initialized_torch
 
 FROM_ENVIRONMENT: Final = "<CUDA_VISIBLE_DEVICES>"
 """The default of ``visible``: what the environment says, followed while it changes and CUDA is not initialised."""
@@ -55,19 +57,27 @@ class NvmlSensor:
         self._pid: int | None = None  # of the process that holds an nvmlInit
         self._gpus: list[FoundGpu] = []
         self._refused: dict[int, int] = {}
-        self._readers: dict[str, DeviceReader] = {}
+        self._parts: tuple[tuple[Device, DeviceReader], ...] = ()  # replaced as a whole: any thread may look at it
         self._mapping = Visible(uuids=())
+        self._cuda_order: tuple[str, ...] | None = None  # once CUDA itself could be asked; empty: it told nothing
         self._driver = ""
-        self._failure: SensorStatus | None = SensorStatus(name="nvml", state="looking")
+        self._failure = SensorStatus(name="nvml", state="looking")  # said while there is no driver or no device
+        self._down = False  # the library is here and does not start
         self._retry_at_s: float | None = None
 
     # -- the protocol ---------------------------------------------------------------------------------------------
 
     @property
     def status(self) -> Sequence[SensorStatus]:
-        if self._failure is not None:
+        nvml, parts, again = self._nvml, self._parts, f"it is tried again every {self.retry_s:g} s"
+        if nvml is None or self._down:
             return (self._failure,)
-        return (self._summary(), *self._complaints())
+        lines = [summary(parts, self._driver, self._mapping.note) if parts else self._failure]
+        lines += unopened(nvml, self._refused, again) + complaints(nvml, parts, again)
+        alive = [device for device, reader in parts if device.index is not None and reader.lost is None]
+        if not all(map(self._own_known, alive)):
+            lines.append(hidden_pids())
+        return lines
 
     @property
     def not_covered(self) -> Sequence[str]:
@@ -77,15 +87,16 @@ class NvmlSensor:
     @property
     def own_memory_known(self) -> Mapping[str, bool]:
         """By device id, whether ``memory_own_bytes`` can be known: a container may hide the pids."""
-        return {d.id: self._own.bytes(d.id) == self._own.bytes(d.id) for d in self.devices}
+        return {device.id: self._own_known(device) for device, _ in self._parts}
+
+    def _own_known(self, device: Device) -> bool:
+        return not math.isnan(self._own.bytes(device.id))
 
     def discover(self) -> None:
         try:
             import pynvml
         except ImportError as error:
-            self._failure = SensorStatus(
-                name="nvml", state="unavailable", cause=str(error), remedy="pip install nvidia-ml-py"
-            )
+            self._failure = _unavailable(str(error), "pip install nvidia-ml-py")
             return
         self._nvml = pynvml
         self._connect()
@@ -97,34 +108,47 @@ class NvmlSensor:
         if self.generation != generation:
             return [NAN] * width  # of the old shape; the next tick has the new one
         values: list[float] = []
-        for reader in self._readers.values():
+        for _, reader in self._parts:
             values += reader.read()
         return values
 
     def close(self) -> None:
         self._disconnect()
-        self._readers = {}
-        self.devices, self.channels, self.sources = (), (), ()
-        self._failure = SensorStatus(name="nvml", state="unavailable", cause="closed")
+        self._failure = _unavailable("closed", "")
         self._nvml = None
+        self._parts, self.devices, self.channels, self.sources = (), (), (), ()
 
     # -- coming and going -----------------------------------------------------------------------------------------
 
     def _keep_up(self, at_s: float) -> None:
-        """Take in what changed outside: a fork, a lost GPU, another ``CUDA_VISIBLE_DEVICES``."""
+        """Take in what changed outside: a fork, a lost GPU, another ``CUDA_VISIBLE_DEVICES``, CUDA's own order."""
         if self._pid is not None and self._pid != os.getpid():
             self._connect()
-        lost = self._failure is not None or bool(self._refused) or any(r.lost for r in self._readers.values())
-        if not lost:
-            self._retry_at_s = None
-            if self._environment() != self._seen_environment and not _uses_cuda():
+        if self._waiting:
+            if self._retry_at_s is None:
+                self._retry_at_s = at_s + self.retry_s
+            elif at_s >= self._retry_at_s:
+                self._retry_at_s = at_s + self.retry_s
+                self._disconnect()
+                self._connect()
+            return
+        self._retry_at_s = None
+        torch = initialized_torch()
+        if torch is None:
+            if self._environment() != self._seen_environment:
                 self._shape()
-        elif self._retry_at_s is None:
-            self._retry_at_s = at_s + self.retry_s
-        elif at_s >= self._retry_at_s:
-            self._retry_at_s = at_s + self.retry_s
-            self._disconnect()
-            self._connect()
+        elif not self._mapping.certain and self._cuda_order is None:
+            self._cuda_order = cuda_uuids(torch, [uuid for gpu in self._gpus for uuid in gpu.physical.shown])
+            self._shape()
+
+    @property
+    def _waiting(self) -> bool:
+        """Whether something is away that may come back; what is merely forbidden or unsupported does not."""
+        return (
+            self._down
+            or any(code not in ABSENT for code in self._refused.values())
+            or any(reader.lost is not None for _, reader in self._parts)
+        )
 
     def _disconnect(self) -> None:
         if self._pid == os.getpid():
@@ -141,19 +165,21 @@ class NvmlSensor:
             self._driver = nvml.nvmlSystemGetDriverVersion()
             found = scan(nvml)
         except nvml.NVMLError as error:
+            self._down = True
             self._fail(error)
             return
+        self._down = False
         self._gpus = merged(self._gpus, found.gpus)
+        # A known GPU that is lost is listed and refused: it has its line already.
         self._refused = {} if len(self._gpus) == len(found.gpus) + len(found.refused) else found.refused
         self._shape()
 
     def _fail(self, error: Any) -> None:
         cause, remedy = explain(error.value, str(error))
-        for reader in self._readers.values():
+        for _, reader in self._parts:
             reader.lose(error.value)
-        self._failure = SensorStatus(
-            name="nvml", state="lost" if self._readers else "unavailable", cause=cause, remedy=remedy
-        )
+        failure = _unavailable(cause, remedy)
+        self._failure = replace(failure, state="lost") if self._parts else failure
         if error.value == LIBRARY_NOT_FOUND:
             self._nvml = None  # a driver that is installed later is seen by the next kernel
 
@@ -169,25 +195,28 @@ class NvmlSensor:
         """Build readers, devices, channels and sources of what is visible; a new shape is a new generation."""
         value, order = self._seen_environment = self._environment()
         self._mapping = visible_devices(value, [gpu.physical for gpu in self._gpus], order)
-        places = layout(self._mapping.uuids, self._gpus)
-        self._readers = {place.device.id: self._reader(place) for place in places}
-        devices = tuple(self._with_limit(place.device) for place in places)
-        sources = tuple(
-            energy_source(d, self._readers[d.id], shared=d.index is None) for d in devices if d.kind == "gpu"
-        )
+        if self._cuda_order:
+            self._mapping = Visible(uuids=self._cuda_order)
+        before = {device.id: reader for device, reader in self._parts}
+        parts = []
+        for place in layout(self._mapping.uuids, self._gpus):
+            reader = self._reader(place, before.get(place.device.id))
+            parts.append((replace(place.device, power_max_w=reader.limit_w), reader))
+        self._parts = tuple(parts)
+        cause, remedy = nothing_visible(value, self._mapping.note, len(self._gpus), self._refused)
+        self._failure = _unavailable(cause, remedy, detail=f"driver {self._driver}")
+        sources = (energy_source(device, reader, shared=device.index is None) for device, reader in parts)
         new = (
-            devices,
-            tuple(channel for reader in self._readers.values() for channel in reader.channels),
+            tuple(device for device, _ in parts),
+            tuple(channel for _, reader in parts for channel in reader.channels),
             tuple(source for source in sources if source is not None),
         )
         if new != (self.devices, self.channels, self.sources):
             self.devices, self.channels, self.sources = new
             self.generation += 1
-        self._failure = None if self.devices else self._nothing(value)
 
-    def _reader(self, place: Place) -> DeviceReader:
+    def _reader(self, place: Place, before: DeviceReader | None) -> DeviceReader:
         """A fresh reader where the device can be read, else the one it had, marked lost."""
-        before = self._readers.get(place.device.id)
         if place.handle is not None:
             try:
                 return DeviceReader(self._nvml, place.handle, place.device.id, place.quantities, self._own, before)
@@ -199,79 +228,13 @@ class NvmlSensor:
         reader.lose(code)
         return reader
 
-    def _with_limit(self, device: Device) -> Device:
-        return replace(device, power_max_w=self._readers[device.id].limit_w)
-
-    # -- what to say ----------------------------------------------------------------------------------------------
-
-    def _nothing(self, value: str | None) -> SensorStatus:
-        """Say why there is no device at all."""
-        if self._refused:
-            cause, remedy = self._explain(next(iter(self._refused.values())))
-        elif self._gpus:
-            cause = self._mapping.note or f"CUDA_VISIBLE_DEVICES={value!r} hides every GPU of {len(self._gpus)}"
-            remedy = "set CUDA_VISIBLE_DEVICES to what nvidia-smi -L lists, or unset it"
-        else:
-            cause = "the NVIDIA driver lists no GPU"
-            remedy = "check that nvidia-smi -L lists one; in a container, start it with --gpus all"
-        return SensorStatus(
-            name="nvml", state="unavailable", detail=f"driver {self._driver}", cause=cause, remedy=remedy
-        )
-
-    def _summary(self) -> SensorStatus:
-        alive = sum(d.index is not None and self._readers[d.id].lost is None for d in self.devices)
-        shown = sum(d.index is not None for d in self.devices)
-        return SensorStatus(
-            name="nvml",
-            state="available" if alive == shown else "degraded" if alive else "lost",
-            detail=f"{alive} of {shown} GPUs, driver {self._driver}",
-            cause=self._mapping.note,
-        )
-
-    def _complaints(self) -> list[SensorStatus]:
-        """One line for each thing that is not as it should be."""
-        said = []
-        again = f"it is tried again every {self.retry_s:g} s"
-        for index, code in self._refused.items():
-            cause, remedy = self._explain(code)
-            said.append(
-                SensorStatus(name=f"nvml index {index}", state="lost", cause=cause, remedy=f"{remedy}; {again}")
-            )
-        sources = {source.device_id for source in self.sources}
-        for device in self.devices:
-            reader, name = self._readers[device.id], f"nvml {device.label}"
-            if reader.lost is not None:
-                cause, remedy = self._explain(reader.lost)
-                said.append(SensorStatus(name=name, state="lost", cause=cause, remedy=f"{remedy}; {again}"))
-                continue
-            if device.kind == "gpu" and device.id not in sources:
-                cause = f"this GPU tells its driver no power ({device.name})"
-                if NO_PERMISSION in reader.refused.values():
-                    cause = "the driver lets this user read no power"
-                said.append(SensorStatus(name=name, state="degraded", detail="no power and no energy", cause=cause))
-            if reader.errors:
-                causes = ", ".join(f"{step}: {self._explain(code)[0]}" for step, code in sorted(reader.errors.items()))
-                said.append(
-                    SensorStatus(name=name, state="degraded", cause=causes, remedy="it is tried again at every turn")
-                )
-        if self.devices and not all(self.own_memory_known[d.id] for d in self.devices if d.index is not None):
-            said.append(
-                SensorStatus(
-                    name="nvml processes",
-                    state="degraded",
-                    detail="which GPU memory is this process's own is not known",
-                    cause="the driver's process list cannot be matched with the pids seen here, as in most containers",
-                    remedy="start the container with --pid=host",
-                )
-            )
-        return said
-
-    def _explain(self, code: int) -> tuple[str, str]:
-        return explain(code, str(self._nvml.NVMLError(code)))
-
 
 def _this_process() -> Collection[int]:
     return (os.getpid(),)
+
+
+def _unavailable(cause: str, remedy: str, detail: str = "") -> SensorStatus:
+    return SensorStatus(name="nvml", state="unavailable", detail=detail, cause=cause, remedy=remedy)
 
 
 def _uses_cuda() -> bool:

@@ -58,7 +58,7 @@ def scan(nvml: Any) -> Scan:
             found.gpus.append(
                 FoundGpu(
                     uuid=nvml.nvmlDeviceGetUUID(handle),
-                    name=nvml.nvmlDeviceGetName(handle),
+                    name=_name(nvml, handle),
                     handle=handle,
                     memory_total_bytes=_memory_total(nvml, handle),
                     index=index,
@@ -78,6 +78,13 @@ def merged(known: Sequence[FoundGpu], found: Sequence[FoundGpu]) -> list[FoundGp
     return sorted([*kept, *listed.values()], key=lambda gpu: gpu.index)
 
 
+def _name(nvml: Any, handle: Any) -> str:
+    try:
+        return str(nvml.nvmlDeviceGetName(handle))
+    except UnicodeDecodeError:
+        return "NVIDIA GPU"  # pynvml hands over no name that is not UTF-8
+
+
 def _mig_enabled(nvml: Any, handle: Any) -> bool:
     try:
         current, _pending = nvml.nvmlDeviceGetMigMode(handle)
@@ -90,7 +97,7 @@ def _slices(nvml: Any, parent: Any) -> Iterable[FoundSlice]:
     for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(parent)):
         try:
             handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(parent, index)
-            uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)
+            uuid, name = nvml.nvmlDeviceGetUUID(handle), _name(nvml, handle)
         except nvml.NVMLError:
             continue  # the places for slices are numbered, and not every one is taken
         gpu_instance = compute_instance = None
@@ -163,9 +170,9 @@ def _gpu_place(gpu: FoundGpu, label: str, index: int | None) -> Place:
 
 
 def energy_source(device: Device, reader: DeviceReader, *, shared: bool) -> EnergySource | None:
-    """How the joules of a GPU are known: its counter, else its power over time, else not at all."""
+    """How the joules of a GPU are known: its counter, else its power over time, else not at all (nor a slice's)."""
     counter = "energy_j" in reader.supports
-    if not counter and "power_w" not in reader.supports:
+    if device.kind != "gpu" or not (counter or "power_w" in reader.supports):
         return None
     notes = ["power is the driver's mean over 1 s"] if reader.averaged and not counter else []
     return EnergySource(

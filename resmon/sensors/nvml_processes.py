@@ -64,14 +64,18 @@ class OwnMemory:
         self._uses_cuda = uses_cuda
         self._lists: dict[str, dict[str, dict[int, int | None]]] = {}
         self._matched = False
-        self._host_pids = _host_pid_namespace(proc)
+        self._proc = proc
+        self._host_pids: bool | None = None
 
     def update(self, device_id: str, kind: str, processes: dict[int, int | None]) -> None:
         """Keep what is ours of a list that was just read."""
         mine = set(self._own_pids())
         ours = {pid: used for pid, used in processes.items() if pid in mine}
         self._matched = self._matched or bool(ours)
-        self._lists.setdefault(device_id, {})[kind] = ours
+        if self._host_pids is None:
+            self._host_pids = _host_pid_namespace(self._proc)
+        # Replaced as a whole: another thread may be adding up the old one.
+        self._lists[device_id] = {**self._lists.get(device_id, {}), kind: ours}
 
     def forget(self, device_id: str) -> None:
         """Drop the lists of a device that cannot be read now."""
@@ -93,7 +97,7 @@ class OwnMemory:
     @property
     def comparable(self) -> bool:
         """Whether the driver's pids can be ours: not so where we hold CUDA memory and no list names us."""
-        return self._matched or (self._host_pids and not self._uses_cuda())
+        return self._matched or (bool(self._host_pids) and not self._uses_cuda())
 
 
 def _host_pid_namespace(proc: Path) -> bool:

@@ -27,6 +27,18 @@ def initialized_torch() -> Any | None:
     return sys.modules["torch"] if is_initialized is not None and is_initialized() else None
 
 
+def cuda_uuids(torch: Any, known: Sequence[str]) -> tuple[str, ...]:
+    """Tell which of the ``known`` NVML UUIDs CUDA's ordinals stand for; empty where one of them is not known.
+
+    Only for a ``torch`` whose CUDA is initialised. PyTorch before 2.4 tells no UUID, CUDA leaves out NVML's ``GPU-``
+    or ``MIG-`` in front of it.
+    """
+    by_bare = {uuid.partition("-")[2]: uuid for uuid in known}
+    every = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    found = [by_bare.get(str(getattr(properties, "uuid", ""))) for properties in every]
+    return tuple(uuid for uuid in found if uuid is not None) if None not in found else ()
+
+
 class TorchMemorySensor:
     """What PyTorch's allocator holds on each GPU: allocated to tensors, reserved from the driver, peak of allocated.
 
