@@ -86,9 +86,7 @@ class LimitsReader:
             memory, memory_source, memory_group = slurm_memory, "slurm", None
 
         return InForce(
-            limits=Limits(
-                cpu_cores=cores, memory_bytes=memory, cpu_source=cpu_source, memory_source=memory_source
-            ),
+            limits=Limits(cpu_cores=cores, memory_bytes=memory, cpu_source=cpu_source, memory_source=memory_source),
             cpu_usage=cpu_group.usage_path if cpu_group else None,
             cpu_usage_unit_s=1e-9 if cpu_group and cpu_group.version == 1 else 1e-6,
             memory_usage=memory_group.usage_path if memory_group else None,

@@ -1,7 +1,7 @@
 """Reads of kernel files that keep the interpreter lock.
 
-``os.pread`` gives the lock away for every call, and beside busy Python code each call then waits in the queue for up
-to a switch interval (5 ms). Files of /proc, /sys and the cgroup tree are made by the kernel in microseconds, so these reads
+``os.pread`` gives the lock away for every call, and beside busy Python code each call then waits in the queue for
+up to a switch interval (5 ms). Files of /proc, /sys and the cgroup tree are made by the kernel in microseconds, so these reads
 keep the lock. What can take longer (``smaps_rollup``, ``memory.stat``) is read with ``os.pread`` instead.
 """
 

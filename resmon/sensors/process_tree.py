@@ -23,7 +23,7 @@ from resmon.sensors.base import NAN
 from resmon.sensors.linux_files import KernelFiles
 
 MAX_KEPT: Final = 256
-"""Processes with kept descriptors, three each and a fifth of what this process may have; the others are opened anew."""
+"""Processes with kept descriptors, three each, a fifth of what this process may have; others are opened anew."""
 
 _SCAN_S: Final = 1.0
 _WALK_S: Final = 15.0
@@ -36,7 +36,7 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Process:
-    """A process of the tree; ``statm``, ``stat`` and ``kids`` (its main thread's children) are kept descriptors or -1."""
+    """A process of the tree; ``statm``, ``stat`` and ``kids`` (its main thread's children) are descriptors or -1."""
 
     __slots__ = (
         "alive",
@@ -175,9 +175,7 @@ class ProcessTree:
         while True:  # until a pass in which nobody vanished: then no time is both in a child and in its parent
             root_cpu_s = self._root_cpu_s()
             statm = self._files.read(self._root.statm).split(None, 2)
-            gone = [
-                p for p in self._children.values() if (p.statm >= 0 or loose) and not self._refresh(p)
-            ]
+            gone = [p for p in self._children.values() if (p.statm >= 0 or loose) and not self._refresh(p)]
             if not gone:
                 break
             self._shrunk = True
