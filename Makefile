@@ -66,7 +66,7 @@ check: setup-test
 	cd widgets && npm run --silent check && npm run --silent test
 
 test: check
-	$(PY) -m pytest --nbval --nbval-current-env --cov $(ARGS)
+	$(PY) -m pytest --nbval --nbval-current-env --cov=resmon $(ARGS)
 
 format: setup-test
 	$(PY) -m ruff check --fix
