@@ -85,7 +85,7 @@ class CellHooks(ast.NodeTransformer):
     def before(self, info: ExecutionInfo) -> None:
         """``pre_run_cell``: show the live panel if it was asked for, then open the window, last."""
         options, first_line = split_cell(info.raw_cell or "")
-        number = self.shell.execution_count if info.store_history else None
+        number = self._number() if info.store_history else None
         title = (options.name if options else "") or first_line
         window = self.monitor.measure(title) if self.monitor.running else Window(self.monitor, title)
         cell = self.cells.start(number, title, window)
@@ -104,6 +104,8 @@ class CellHooks(ast.NodeTransformer):
             return  # the cell that loaded the extension, or an empty one: it has no beginning here
         running = self._stack.pop()
         cell, options = running.cell, running.options
+        if result.execution_count is not None:
+            cell.number = result.execution_count
         failure = result.error_in_exec or result.error_before_exec
         error = None if failure is None else describe_error(failure)
         cell.window.close(error)
@@ -124,6 +126,10 @@ class CellHooks(ast.NodeTransformer):
         finally:
             if running.panel is not None:
                 self.live.close_panel(running.panel)
+
+    def _number(self) -> int:
+        """The number of the cell that begins. IPython counts on before this hook since 9.10 or so, after it before."""
+        return min(self.shell.execution_count, len(self.shell.history_manager.input_hist_parsed))
 
     def _finish(self, running: _Running, options: CellOptions) -> None:
         measurement = running.cell.measurement
@@ -177,8 +183,10 @@ class CellHooks(ast.NodeTransformer):
         for i in range(1, count + 1):
             window = self.monitor.measure(f"run {i}")
             running.runs.append(window)
-            with window:
-                yield i
+            window.open()
+            yield i
+            # Left open when the body raises: the hook after the cell closes it, with the error.
+            window.close()
 
     # -- views -----------------------------------------------------------------------------------------------------
 

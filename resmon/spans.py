@@ -21,6 +21,7 @@ class Watched(Protocol):
 
     sampler: Sampler
     clock: Clock
+    interval_s: float
 
     @property
     def limits(self) -> Limits | None: ...
@@ -80,7 +81,7 @@ def measure_span(
         items_unit=items_unit,
         samples=len(view),
         missed=round(missed or 0),
-        interval_s=sampler.interval_s,
+        interval_s=monitor.interval_s,
         resmon_cpu_fraction=None if resmon_s is None or duration_s <= 0 else resmon_s / duration_s,
         error=error,
         series=_series(monitor, view, start_s, end_s),

@@ -39,9 +39,10 @@ def _nothing_left() -> Iterator[None]:
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     """Give a real IPython shell with a profile of its own; unloads resmon at the end if the test did not."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     assert shell.extension_manager is not None
     yield shell
+    InteractiveShell.clear_instance()
     if "resmon" in shell.extension_manager.loaded:
         shell.extension_manager.unload_extension("resmon")
     shell.restore_sys_module_state()

@@ -49,6 +49,9 @@ class HostReads(Protocol):
     def limits(self) -> Limits: ...
 
     @property
+    def pids(self) -> frozenset[int]: ...
+
+    @property
     def problems(self) -> Sequence[str]: ...
 
     def open(self) -> None: ...
@@ -137,6 +140,10 @@ class HostSensor:
     def cpu_utilization(self) -> float:
         """The latest fraction of the CPU limit that was busy; NaN before the second read."""
         return NAN if self._reads is None else self._reads.utilization
+
+    def pids(self) -> frozenset[int]:
+        """The processes of the watched tree, as of the last look; empty before the first. Any thread."""
+        return frozenset() if self._reads is None else self._reads.pids
 
     @property
     def status(self) -> Sequence[SensorStatus]:

@@ -81,6 +81,10 @@ class PsutilHost:
         """No kernel files: psutil knows its own."""
         return []
 
+    @property
+    def pids(self) -> frozenset[int]:
+        return frozenset((self._process.pid, *(child.pid for child in self._children)))
+
     def read(self, at_s: float) -> list[float]:
         """The values of the host's channels, in their order."""
         if at_s >= self._next_limits_s:

@@ -129,6 +129,10 @@ class LinuxHost:
             found.append(f"no file descriptor is left for {self.tree.unread} child processes")
         return tuple(found)
 
+    @property
+    def pids(self) -> frozenset[int]:
+        return self.tree.pids
+
     def paths(self) -> list[str]:
         """The files that ticks read, those of slower turns included."""
         memory = f"{self._proc}/meminfo"

@@ -106,6 +106,11 @@ class ProcessTree:
         self._root.stat = self._files.open(f"{self._proc}/{self._name}/stat")
         self._root.kids = self._files.open(f"{self._proc}/{self._name}/task/{self._root.pid}/children")
 
+    @property
+    def pids(self) -> frozenset[int]:
+        """The processes of the tree as the last walk found them."""
+        return frozenset((self._root.pid, *self._children))
+
     def close(self) -> None:
         """Close all descriptors. Idempotent."""
         for process in (self._root, *self._children.values()):

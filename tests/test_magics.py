@@ -1,0 +1,266 @@
+"""The magics in a real InteractiveShell: a measured cell is the cell it would have been without them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+import resmon
+from resmon import monitor as monitors
+from resmon.monitor import Monitor
+from resmon.sensors.host import HostSensor
+from resmon.testing import scripted_gpu
+from tests.leftovers import hooks_of
+
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture
+def loaded(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
+    """A shell in which resmon watches the real host and a scripted GPU."""
+    gpu = scripted_gpu(0, energy_j=lambda t: 300.0 * t)
+    monkeypatch.setattr(monitors._own, "monitor", Monitor(0.1, sensors=[HostSensor(), gpu]))
+    shell.run_line_magic("load_ext", "resmon")
+    yield shell
+    shell.run_line_magic("unload_ext", "resmon")
+
+
+def run(shell: InteractiveShell, code: str, *, fails: bool = False) -> str:
+    """Run a cell as a front end would; returns all it wrote."""
+    with capture_output() as captured:
+        result = shell.run_cell(code, store_history=True)
+    assert result.success is not fails, captured.stdout + captured.stderr
+    shown = [output.data["text/plain"] for output in captured.outputs]
+    return ANSI.sub("", "\n".join([captured.stdout, captured.stderr, *shown]))
+
+
+def test_loading_says_in_one_line_what_is_seen(shell: InteractiveShell) -> None:
+    said = run(shell, "%load_ext resmon")
+    assert said.startswith(f"resmon {resmon.__version__}: ")
+    assert "cores" in said
+    assert "memory" in said
+    assert len(said.strip().splitlines()) == 1
+    run(shell, "%unload_ext resmon")
+
+
+def test_autoloading_is_silent(shell: InteractiveShell) -> None:
+    with capture_output() as captured:
+        shell.extension_manager.load_extension("resmon")
+    assert captured.stdout == ""
+    assert captured.stderr == ""
+
+
+def test_every_cell_is_measured(loaded: InteractiveShell) -> None:
+    run(loaded, "x = 1")
+    run(loaded, "import time\ntime.sleep(0.3)")
+    run(loaded, "1/0", fails=True)
+    table = run(loaded, "%resmon cells")
+    lines = [line for line in table.splitlines() if line.startswith("In [")]
+    assert len(lines) >= 3
+    slow = next(line for line in lines if "import time" in line)
+    assert "30" in slow
+    assert "measured" in slow
+    assert "ZeroDivisionError" in next(line for line in lines if "1/0" in line)
+
+
+def test_the_cell_is_the_same_with_and_without_the_magic(loaded: InteractiveShell) -> None:
+    assert "Out[" in run(loaded, "40 + 2")
+    number = loaded.execution_count
+    said = run(loaded, "%%resmon the answer -o m\n40 + 2")
+    assert f"Out[{number}]: 42" in said
+    assert loaded.user_ns["_"] == 42
+    assert loaded.user_ns["Out"][number] == 42
+    assert loaded.execution_count == number + 1
+    measurement = loaded.user_ns["m"]
+    assert measurement.name == "the answer"
+    assert f"In [{number}] the answer, done in" in said
+    assert "■ measured" in said
+    assert "□ not covered" in said
+
+
+def test_top_level_await_works(loaded: InteractiveShell) -> None:
+    run(loaded, "%%resmon -o m\nimport asyncio\nx = await asyncio.sleep(0.15, result='slept')")
+    assert loaded.user_ns["x"] == "slept"
+    assert loaded.user_ns["m"].duration_s >= 0.15
+
+
+def test_nested_magics_work(loaded: InteractiveShell) -> None:
+    said = run(loaded, "%%resmon\n%%time\ntotal = sum(range(10))")
+    assert "Wall time" in said
+    assert loaded.user_ns["total"] == 45
+
+
+def test_one_traceback_that_names_the_line_the_user_sees(loaded: InteractiveShell) -> None:
+    said = run(loaded, "%%resmon\na = 1\nb = a / 0", fails=True)
+    assert said.count("Traceback (most recent call last)") == 1
+    assert "line 3" in said
+    assert "failed: ZeroDivisionError" in said
+    assert "measured up to there" in said
+
+
+@pytest.mark.parametrize("code", ["%%resmon\nif", "%%resmon\nraise SystemExit(3)", "%%resmon\n%nosuchmagic"])
+def test_other_ways_to_fail_are_measured_too(loaded: InteractiveShell, code: str) -> None:
+    assert "failed:" in run(loaded, code, fails=True)
+
+
+def test_an_interrupt_reaches_the_cell_and_the_measurement(loaded: InteractiveShell) -> None:
+    main = threading.main_thread().ident
+    timer = threading.Timer(0.3, lambda: signal.pthread_kill(main or 0, signal.SIGINT))
+    timer.start()
+    said = run(loaded, "%%resmon -o m\nimport time\ntime.sleep(20)", fails=True)
+    timer.join()
+    assert "KeyboardInterrupt" in said
+    measurement = loaded.user_ns["m"]
+    assert measurement.error == "KeyboardInterrupt"
+    assert 0.2 < measurement.duration_s < 10
+
+
+def test_a_stack_of_nested_executions_is_kept_apart(loaded: InteractiveShell) -> None:
+    run(loaded, "%%resmon -o outer\nget_ipython().run_cell('%%resmon -o inner\\nx = 5')")
+    assert loaded.user_ns["x"] == 5
+    assert loaded.user_ns["inner"].duration_s < loaded.user_ns["outer"].duration_s
+
+
+def test_the_magic_called_by_name_runs_its_body(loaded: InteractiveShell) -> None:
+    loaded.run_cell_magic("resmon", "-o m", "y = 7")
+    assert loaded.user_ns["y"] == 7
+    assert loaded.user_ns["m"].error is None
+    with pytest.raises(ZeroDivisionError):
+        loaded.run_cell_magic("resmon", "", "1/0")
+
+
+def test_repeat_runs_the_cell_n_times_and_shows_each(loaded: InteractiveShell) -> None:
+    said = run(loaded, "%%resmon --repeat 3 -o runs\ncount = globals().get('count', 0) + 1\ntext = '''a\nb'''")
+    assert loaded.user_ns["count"] == 3
+    assert loaded.user_ns["text"] == "a\nb"
+    assert [m.name for m in loaded.user_ns["runs"]] == ["run 1", "run 2", "run 3"]
+    assert "run 3" in said
+
+
+def test_repeat_awaits_and_stops_at_an_error(loaded: InteractiveShell) -> None:
+    code = "%%resmon --repeat 5 -o runs\nimport asyncio\nawait asyncio.sleep(0)\nn = globals().get('n', 0) + 1\n1 / (2 - n)"
+    said = run(loaded, code, fails=True)
+    assert said.count("Traceback (most recent call last)") == 1
+    assert loaded.user_ns["n"] == 2
+    assert [m.error for m in loaded.user_ns["runs"]] == [None, "ZeroDivisionError: division by zero"]
+
+
+def test_quiet_shows_nothing_and_measures(loaded: InteractiveShell) -> None:
+    assert run(loaded, "%%resmon --quiet -o m\nx = 3").strip() == ""
+    assert loaded.user_ns["m"].duration_s > 0
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        ("%resmon celsl", "unknown word 'celsl'"),
+        ("%resmon auto maybe", "on or off"),
+        ("%resmon cells now", "takes no 'now'"),
+        ("%%resmon --fast\n1", "unknown option '--fast'"),
+        ("%%resmon -o\n1", "-o needs a value"),
+        ("%%resmon -o 3x\n1", "not '3x'"),
+        ("%%resmon --repeat 0\n1", "not '0'"),
+        ("%%resmon 'unclosed\n1", "No closing quotation"),
+    ],
+)
+def test_a_wrong_word_gets_a_usage_error_and_nothing_is_run(loaded: InteractiveShell, code: str, named: str) -> None:
+    said = run(loaded, code + "\nran = True", fails=True)
+    assert "UsageError" in said
+    assert named in said
+    assert "Traceback" not in said
+    assert "ran" not in loaded.user_ns
+
+
+def test_auto_writes_one_line_under_long_cells_only(loaded: InteractiveShell) -> None:
+    run(loaded, "%resmon auto on")
+    assert run(loaded, "x = 1").strip() == ""
+    said = run(loaded, "import time\ntime.sleep(2.05)")
+    assert len(said.strip().splitlines()) == 1
+    assert "measured" in said
+    run(loaded, "%resmon auto off")
+
+
+def test_stop_start_and_status(loaded: InteractiveShell) -> None:
+    assert "running" in run(loaded, "%resmon status")
+    run(loaded, "%resmon stop")
+    assert "stopped" in run(loaded, "%resmon status")
+    assert not any(t.name.startswith("resmon") for t in threading.enumerate())
+    run(loaded, "%%resmon -o m\nx = 1")
+    run(loaded, "%resmon start")
+    assert "running" in run(loaded, "%resmon status")
+    run(loaded, "%%resmon -o m\nimport time\ntime.sleep(0.2)")
+    assert loaded.user_ns["m"].energy.measured_j > 0
+
+
+def test_doctor_has_a_line_for_each_sensor_and_for_the_front_end(loaded: InteractiveShell) -> None:
+    said = run(loaded, "%resmon doctor")
+    assert "host" in said
+    assert "gpu0" in said
+    assert "panel" in said
+
+
+def test_completion_and_help(loaded: InteractiveShell) -> None:
+    def completed(line: str) -> set[str]:
+        with provisionalcompleter():
+            return {completion.text for completion in loaded.Completer.completions(line, len(line))}
+
+    assert {"cells", "doctor", "auto", "stop"} <= completed("%resmon ")
+    assert {"on", "off"} <= completed("%resmon auto ")
+    assert {"--repeat", "--quiet", "-o"} <= completed("%%resmon -")
+    assert "%resmon doctor" in run(loaded, "%resmon?")
+
+
+def test_loading_twice_reloading_and_unloading_leave_one_or_none(loaded: InteractiveShell) -> None:
+    run(loaded, "%load_ext resmon")
+    assert len(hooks_of(loaded)) == len({*hooks_of(loaded)})
+    run(loaded, "%reload_ext resmon")
+    run(loaded, "x = 1")
+    run(loaded, "%unload_ext resmon")
+    assert hooks_of(loaded) == []
+    assert "UsageError" in run(loaded, "%resmon cells", fails=True)
+
+
+def test_a_window_left_open_is_named_at_unload(loaded: InteractiveShell) -> None:
+    run(loaded, "import resmon\nw = resmon.measure('forgotten').open()")
+    assert "'forgotten'" in run(loaded, "%unload_ext resmon")
+    assert loaded.user_ns["w"].measurement is not None
+
+
+def test_a_failing_sensor_never_harms_the_cell(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: float) -> float:
+        raise OSError("the driver fell over")
+
+    gpu = scripted_gpu(0, power_w=broken)
+    monkeypatch.setattr(monitors._own, "monitor", Monitor(0.05, sensors=[HostSensor(), gpu]))
+    run(shell, "%load_ext resmon")
+    said = run(shell, "%%resmon\nimport time\ntime.sleep(0.2)\n6 * 7")
+    assert "42" in said
+    assert "the driver fell over" in run(shell, "%resmon doctor")
+    gpu.values[gpu.channels[3].id] = 100.0
+    time.sleep(0.2)
+    assert "the driver fell over" not in run(shell, "%resmon doctor")
+    run(shell, "%unload_ext resmon")
+
+
+def test_an_async_cell_that_is_cancelled_is_measured(loaded: InteractiveShell) -> None:
+    said = run(loaded, "%%resmon -o m\nimport asyncio\nraise asyncio.CancelledError", fails=True)
+    assert loaded.user_ns["m"].error == asyncio.CancelledError.__name__
+    assert "failed: CancelledError" in said
+
+
+def test_cell_text_is_never_markup_in_the_summary(loaded: InteractiveShell) -> None:
+    with capture_output() as captured:
+        loaded.run_cell("%%resmon '<img src=x onerror=alert(1)>'\nx = 1", store_history=True)
+    (shown,) = [o.data["text/html"] for o in captured.outputs if "text/html" in o.data]
+    assert "<img src=x" not in shown
+    assert "&lt;img src=x" in shown
