@@ -37,14 +37,16 @@ def _nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    """Give a real IPython shell with a profile of its own; unloads resmon at the end if the test did not."""
+    """Give a real IPython shell, as ``get_ipython()`` finds it; unloads resmon at the end if the test did not."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     assert shell.extension_manager is not None
-    yield shell
-    InteractiveShell.clear_instance()
-    if "resmon" in shell.extension_manager.loaded:
-        shell.extension_manager.unload_extension("resmon")
-    shell.restore_sys_module_state()
-    left = hooks_of(shell)
+    try:
+        yield shell
+        if "resmon" in shell.extension_manager.loaded:
+            shell.extension_manager.unload_extension("resmon")
+        left = hooks_of(shell)
+    finally:
+        shell.restore_sys_module_state()
+        InteractiveShell.clear_instance()
     assert not left, "the extension left behind: " + "; ".join(left)
