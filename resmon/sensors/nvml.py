@@ -107,6 +107,8 @@ class NvmlSensor:
             self._keep_up(at_s)
         if self.generation != generation:
             return [NAN] * width  # of the old shape; the next tick has the new one
+        for _, reader in self._parts:
+            reader.read_energy()  # of all GPUs first: beside busy Python code every call may wait for the GIL
         values: list[float] = []
         for _, reader in self._parts:
             values += reader.read()

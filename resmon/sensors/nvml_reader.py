@@ -9,15 +9,19 @@ from typing import Any, Final
 
 from resmon.facts import Channel
 from resmon.sensors.base import NAN
-from resmon.sensors.nvml_errors import ABSENT, GPU_IS_LOST, LOST, STALE
+from resmon.sensors.nvml_errors import ABSENT, LOST, STALE
+from resmon.sensors.nvml_fields import (
+    ENERGY,
+    MODULE_SCOPE,
+    POWER_AVERAGE,
+    POWER_INSTANT,
+    POWER_LIMIT,
+    TOTAL_ENERGY,
+    FieldValues,
+)
 from resmon.sensors.nvml_processes import OwnMemory, ProcessList
 
 CALLS_PER_TICK: Final = 4
-POWER_INSTANT, POWER_AVERAGE, POWER_LIMIT, TOTAL_ENERGY, ENERGY = 186, 185, 190, 83, 191
-"""Field values of NVML, in mW and mJ. INSTANT comes before AVERAGE: the latter is a mean over 1 s."""
-
-MODULE_SCOPE: Final = 1
-
 UNITS: Final[dict[str, str]] = {
     "utilization": "1",
     "memory_used_bytes": "B",
@@ -78,10 +82,11 @@ class DeviceReader:
             self._values.pop("energy_j", None)
         self.supports = frozenset(quantity for quantity, value in self._values.items() if value == value)
         self.limit_w = self._values["power_limit_w"] if "power_limit_w" in self.supports else None
-        self._always = [s for s in steps if s.name in ("fields", "power", "energy", "utilization", "memory")]
+        self._energy = [s for s in steps if s.name in ("fields", "power", "energy")]
+        self._always = [s for s in steps if s.name in ("utilization", "memory")]
         self.counts_module: bool = before.counts_module if before else self._counts_module()
-        slow = [s for s in steps if s not in self._always]
-        if len(self._always) >= CALLS_PER_TICK:
+        slow = [s for s in steps if s not in self._energy and s not in self._always]
+        if len(self._energy) + len(self._always) >= CALLS_PER_TICK:
             memory = next(s for s in self._always if s.name == "memory")
             self._always.remove(memory)
             slow = [step for other in slow for step in (memory, other)] or [memory]
@@ -98,17 +103,16 @@ class DeviceReader:
             for quantity in self._values
         )
 
+    def read_energy(self) -> None:
+        """Take power and energy. Never raises for what the driver answers: see ``lost`` and ``errors``."""
+        self._take_all(self._energy)
+
     def read(self) -> Sequence[float]:
-        """One float per channel, in their order. Never raises for what the driver answers: see ``lost``, ``errors``."""
-        if self.lost is None:
-            try:
-                for step in self._always:
-                    self._take(step)
-                if self._turns:
-                    self._take(self._turns[self._turn])
-                    self._turn = (self._turn + 1) % len(self._turns)
-            except self._nvml.NVMLError as error:
-                self.lose(error.value)
+        """Take the rest; gives one float per channel, in their order. Never raises for what the driver answers."""
+        self._take_all(self._always)
+        if self._turns:
+            self._take_all((self._turns[self._turn],))
+            self._turn = (self._turn + 1) % len(self._turns)
         if "memory_own_bytes" in self._values:
             self._values["memory_own_bytes"] = self._own.bytes(self._id)
         return list(self._values.values())
@@ -119,6 +123,15 @@ class DeviceReader:
         self.errors.clear()
         self._own.forget(self._id)
         self._values = dict.fromkeys(self._values, NAN)
+
+    def _take_all(self, steps: Sequence[Step]) -> None:
+        if self.lost is not None:
+            return
+        try:
+            for step in steps:
+                self._take(step)
+        except self._nvml.NVMLError as error:
+            self.lose(error.value)
 
     def _take(self, step: Step) -> None:
         """Do one step. Raises NVMLError when the device is lost; any other refusal makes its quantities NaN."""
@@ -155,15 +168,15 @@ class DeviceReader:
 
         Drivers do not say. Only where both powers can be read (a superchip) is the counter watched for half a second.
         """
-        if not any(step.name == "fields" and "energy_j" in step.quantities for step in self._always):
+        if not any(step.name == "fields" and "energy_j" in step.quantities for step in self._energy):
             return False
-        fields: list[int | tuple[int, int]] = [TOTAL_ENERGY, POWER_INSTANT, (POWER_INSTANT, MODULE_SCOPE)]
-        if any(value != value for value in self._fields(fields)):
+        fields = FieldValues(self._nvml, self._handle, (TOTAL_ENERGY, POWER_INSTANT, (POWER_INSTANT, MODULE_SCOPE)))
+        if any(value != value for value in fields.read()):
             return False
         seen: list[tuple[float, list[float]]] = []
         until_s = time.monotonic() + 0.5
         while time.monotonic() < until_s:
-            values = self._fields(fields)
+            values = fields.read()
             if not seen or values[0] != seen[-1][1][0]:
                 seen.append((time.monotonic(), values))
             time.sleep(0.005)
@@ -194,7 +207,7 @@ class DeviceReader:
         fields: dict[str, int] = {}
         ids = (POWER_INSTANT, POWER_AVERAGE, TOTAL_ENERGY, ENERGY, POWER_LIMIT)
         try:
-            answers = self._fields(ids)
+            answers = FieldValues(self._nvml, self._handle, ids).read()
         except self._nvml.NVMLError as error:
             if error.value in LOST:
                 raise
@@ -211,19 +224,9 @@ class DeviceReader:
         if not {"power_w", "energy_j"}.intersection(fields):
             return []
         self.averaged = fields.get("power_w") == POWER_AVERAGE
-        chosen_ids = tuple(fields.values())
-        step = Step("fields", tuple(fields), lambda: self._fields(chosen_ids))
+        step = Step("fields", tuple(fields), FieldValues(self._nvml, self._handle, tuple(fields.values())).read)
         self._take(step)
         return [step]
-
-    def _fields(self, ids: Sequence[int | tuple[int, int]]) -> list[float]:
-        """Field values in W and J. Each has a return code of its own."""
-        values = []
-        for field in self._nvml.nvmlDeviceGetFieldValues(self._handle, ids):
-            if field.nvmlReturn == GPU_IS_LOST:
-                raise self._nvml.NVMLError(GPU_IS_LOST)
-            values.append(_number(field) / 1000.0 if field.nvmlReturn == 0 else NAN)
-        return values
 
     def _single_calls(self) -> list[list[Step]]:
         """Every single call, in the order of the turns; the second of a pair is for older drivers and bindings."""
@@ -265,9 +268,3 @@ class DeviceReader:
             [Step("graphics processes", (), lambda: own("graphics", graphics))],
             [Step("power limit", ("power_limit_w",), lambda: [n.nvmlDeviceGetEnforcedPowerLimit(h) / 1000.0])],
         ]
-
-
-def _number(field: Any) -> float:
-    """The value of a field in the type the driver says it has (``nvmlValueType_t``)."""
-    names = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
-    return float(getattr(field.value, names[field.valueType])) if field.valueType < len(names) else NAN
