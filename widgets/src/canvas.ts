@@ -21,10 +21,10 @@ export function hatch(context: CanvasRenderingContext2D, color: string, ground: 
   return context.createPattern(tile, "repeat") ?? color;
 }
 
-/** A canvas of fixed height and of the width that its box has. Not shown to assistive technology. */
+/** A canvas of given height and of the width that its box has. Not shown to assistive technology. */
 export class Picture {
   readonly el = document.createElement("canvas");
-  readonly height: number;
+  height: number;
   width = 0;
   #context: CanvasRenderingContext2D | null = null;
   #ratio = 0;
@@ -34,6 +34,13 @@ export class Picture {
     this.el.style.height = `${height}px`;
     this.el.setAttribute("aria-hidden", "true");
     this.height = height;
+  }
+
+  setHeight(height: number): void {
+    if (height === this.height) return;
+    this.height = height;
+    this.el.style.height = `${height}px`;
+    this.#ratio = 0;
   }
 
   /** Call on resize: reads layout. True when the size changed. */

@@ -7,6 +7,7 @@ import { density, sizeOf } from "./frame";
 import { panelState } from "./state";
 import type { Change, Store } from "./store";
 import { Theme } from "./theme";
+import { Timeline } from "./timeline/timeline";
 import { Tip } from "./tip";
 import { Compact } from "./views/compact";
 import { Devices } from "./views/devices";
@@ -14,7 +15,6 @@ import { EnergySection } from "./views/energy";
 import { Footer } from "./views/footer";
 import { Header, cellName } from "./views/header";
 import { Io } from "./views/io";
-import { Timeline } from "./views/timeline";
 
 const GRAPHICS_MS = 250;
 const TEXT_MS = 500;

@@ -22,6 +22,8 @@ export class Store {
   /** Column name → place in a row. */
   columns: ReadonlyMap<string, number> = new Map();
   series = new Series([]);
+  /** Counts the series objects: what was derived from an earlier one is void. */
+  seriesNumber = 0;
   row: Row | null = null;
   /** Rows received since the store was made. */
   rows = 0;
@@ -209,6 +211,7 @@ export class Store {
     const columns = names.map((name) => old.mean(name));
     for (let i = 0; i < old.length; i += 1) series.push(old.t[i] as number, (c) => columns[c]?.[i] ?? NaN);
     this.series = series;
+    this.seriesNumber += 1;
   }
 
   #adoptHistory(history: History): void {
@@ -224,6 +227,7 @@ export class Store {
       series.push(old.t[i] as number, (c) => old.mean(old.names[c] as string)?.[i] ?? NaN);
     }
     this.series = series;
+    this.seriesNumber += 1;
     this.complete = true;
   }
 

@@ -217,7 +217,8 @@ function hostLines(schema: Schema): string[] {
   const { cores, cpu_limit_cores: limit, cpu_limit_source: source } = schema.host;
   const limited = source !== null && source !== "machine";
   if (cores === null) return limited ? [`${source} limit`] : [];
-  return limited && limit !== null ? [`${trim(limit)} of ${cores} cores`, `${source} limit`] : [`${cores} cores`];
+  const count = limited && limit !== null && limit < cores ? `${trim(limit)} of ${cores} cores` : `${cores} cores`;
+  return limited ? [count, `${source} limit`] : [count];
 }
 
 function coresTip(schema: Schema): string {

@@ -1,0 +1,79 @@
+// Round steps for both axes, and the window in time that is shown.
+
+import type { Series } from "../series";
+
+export type Range = "1 min" | "10 min" | "all";
+
+export const RANGES: readonly Range[] = ["1 min", "10 min", "all"];
+
+const SPANS: Record<Range, number> = { "1 min": 60, "10 min": 600, all: Infinity };
+/** A young session fills one of these before the window moves. */
+const STEPS = [60, 120, 300, 600];
+const TIME_STEPS = [5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400];
+const MAXIMA = [1, 1.2, 1.5, 2, 3, 4, 5, 6, 8, 10];
+/** A scale shrinks only when this much of it is empty. */
+const SHRINK = 0.4;
+
+export interface Window {
+  readonly from: number;
+  readonly to: number;
+}
+
+export function windowOf(range: Range, series: Series): Window {
+  const { oldest: first, newest } = series;
+  if (!series.length) return { from: 0, to: 60 };
+  const have = newest - first;
+  const span = SPANS[range];
+  if (have >= span) return { from: newest - span, to: newest };
+  const step = STEPS.find((s) => s >= have && s <= span);
+  return { from: first, to: step === undefined ? newest : first + step };
+}
+
+/** Upper end of a scale that starts at 0, kept while it still fits. */
+export function scaleTop(most: number, previous: number): number {
+  if (!(most > 0)) return previous || 1;
+  if (most <= previous && most > previous * SHRINK) return previous;
+  const decade = 10 ** Math.floor(Math.log10(most));
+  return (MAXIMA.find((m) => m * decade >= most * 1.001) ?? 10) * decade;
+}
+
+export interface Tick {
+  readonly at: number;
+  readonly label: string;
+}
+
+/** Clock times in the browser's zone, at most `most` of them; `offset` turns `from` and `to` into Unix time. */
+export function timeTicks({ from, to }: Window, offset: number, most: number): Tick[] {
+  const span = to - from;
+  const step = TIME_STEPS.find((s) => span / s <= most) ?? 86400;
+  const zone = new Date((from + offset) * 1000).getTimezoneOffset() * 60;
+  const ticks: Tick[] = [];
+  for (let local = Math.ceil((from + offset - zone) / step) * step; local <= to + offset - zone; local += step) {
+    const at = local + zone - offset;
+    ticks.push({ at, label: clockLabel(new Date((local + zone) * 1000), step) });
+  }
+  return ticks;
+}
+
+function clockLabel(date: Date, step: number): string {
+  const two = (n: number): string => String(n).padStart(2, "0");
+  const minutes = `${date.getHours()}:${two(date.getMinutes())}`;
+  return step < 60 ? `${minutes}:${two(date.getSeconds())}` : minutes;
+}
+
+/** Moves labels apart by at least `gap`, in their order, within [0, height]. */
+export function spread(wanted: readonly number[], gap: number, height: number): number[] {
+  const order = wanted.map((_, i) => i).sort((a, b) => (wanted[a] as number) - (wanted[b] as number));
+  const at = [...wanted];
+  let least = 0;
+  for (const i of order) {
+    at[i] = Math.max(least, at[i] as number);
+    least = (at[i] as number) + gap;
+  }
+  let most = height;
+  for (const i of order.reverse()) {
+    at[i] = Math.min(most, at[i] as number);
+    most = (at[i] as number) - gap;
+  }
+  return at;
+}
