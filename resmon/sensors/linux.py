@@ -125,8 +125,8 @@ class LinuxHost:
         found = []
         if self._fds and self._stat < 0:
             found.append(f"{self._proc}/stat cannot be opened")
-        if self.tree.unread:
-            found.append(f"no file descriptor is left for {self.tree.unread} child processes")
+        if self.tree.is_partial:
+            found.append("no file descriptor is left to read all child processes: raise `ulimit -n`")
         return tuple(found)
 
     @property

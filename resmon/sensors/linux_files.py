@@ -1,13 +1,14 @@
 """Reads of kernel files that keep the interpreter lock.
 
 ``os.pread`` gives the lock away for every call, and beside busy Python code each call then waits in the queue for
-up to a switch interval (5 ms). Files of /proc, /sys and the cgroup tree are made by the kernel in microseconds, so these reads
-keep the lock. What can take longer (``smaps_rollup``, ``memory.stat``) is read with ``os.pread`` instead.
+up to a switch interval (5 ms). Files of /proc, /sys and the cgroup tree are made by the kernel in microseconds, so
+these reads keep the lock. What can take longer (``smaps_rollup``, ``memory.stat``) is read with ``os.pread`` instead.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from typing import Final
@@ -31,6 +32,8 @@ class KernelFiles:
         size = ctypes.c_size_t(_BUFFER_BYTES)
         start = ctypes.c_long(0)
         pread = libc.pread
+        self.exhausted = False
+        """Set when an open failed for want of a descriptor; whoever asks clears it."""
         self._buffer = buffer
         self._openat = libc_errno.openat
         self._openat.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
@@ -50,7 +53,11 @@ class KernelFiles:
     def open(self, path: str, directory: int = _AT_FDCWD, *, flags: int = os.O_RDONLY) -> int:
         """A descriptor that is closed on exec, or ``-errno``."""
         fd: int = self._openat(directory, os.fsencode(path), flags | os.O_CLOEXEC)
-        return fd if fd >= 0 else -ctypes.get_errno()
+        if fd >= 0:
+            return fd
+        error = ctypes.get_errno()
+        self.exhausted = self.exhausted or error in (errno.EMFILE, errno.ENFILE)
+        return -error
 
     def close(self, fd: int) -> None:
         """Close ``fd``; a negative one is no descriptor and ignored."""

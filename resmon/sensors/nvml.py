@@ -107,12 +107,16 @@ class NvmlSensor:
             self._keep_up(at_s)
         if self.generation != generation:
             return [NAN] * width  # of the old shape; the next tick has the new one
+        energy, rest = [], []
         for _, reader in self._parts:
-            reader.read_energy()  # of all GPUs first: beside busy Python code every call may wait for the GIL
-        values: list[float] = []
-        for _, reader in self._parts:
-            values += reader.read()
-        return values
+            first, later = reader.due()
+            energy += [(reader, step) for step in first]
+            rest += [(reader, step) for step in later]
+        asked = energy + rest  # the counters of all GPUs first: their values shall be of one time
+        codes = [step.ask() for _, step in asked]
+        for (reader, step), code in zip(asked, codes, strict=True):
+            reader.accept(step, code)
+        return [value for _, reader in self._parts for value in reader.values()]
 
     def close(self) -> None:
         self._disconnect()

@@ -30,25 +30,26 @@ class ProcessList:
     """One of the driver's process lists, in a single call: the wrapper of pynvml asks for the size first."""
 
     def __init__(self, nvml: Any, handle: Any, kind: str) -> None:
-        self._nvml = nvml
+        self._function = getattr(nvml.nvmlLib, f"nvmlDeviceGet{kind}RunningProcesses_v3", None)
         self._handle = handle
-        self._name = f"nvmlDeviceGet{kind}RunningProcesses_v3"
         self._room = (_ProcessInfo * 64)()
+        self._count = ctypes.c_uint()
 
-    def read(self) -> dict[int, int | None]:
-        """Bytes by pid; None where the driver does not tell. Raises NVMLError."""
-        function = getattr(self._nvml.nvmlLib, self._name, None)
-        if function is None:
-            raise self._nvml.NVMLError(FUNCTION_NOT_FOUND)
+    def ask(self) -> int:
+        """Fetch the list; gives the driver's return code."""
+        if self._function is None:
+            return FUNCTION_NOT_FOUND
         while True:
-            count = ctypes.c_uint(len(self._room))
-            code = function(self._handle, ctypes.byref(count), self._room)
+            self._count.value = len(self._room)
+            code = int(self._function(self._handle, ctypes.byref(self._count), self._room))
             if code != INSUFFICIENT_SIZE:
-                break
-            self._room = (_ProcessInfo * (count.value + 64))()
-        if code:
-            raise self._nvml.NVMLError(code)
-        return {p.pid: None if p.used_bytes == _NOT_TOLD else p.used_bytes for p in self._room[: count.value]}
+                return code
+            self._room = (_ProcessInfo * (self._count.value + 64))()
+
+    def take(self) -> dict[int, int | None]:
+        """Bytes by pid of the list last fetched; None where the driver does not tell."""
+        listed = self._room[: self._count.value]
+        return {p.pid: None if p.used_bytes == _NOT_TOLD else p.used_bytes for p in listed}
 
 
 class OwnMemory:

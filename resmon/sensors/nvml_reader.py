@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Final
 
 from resmon.facts import Channel
 from resmon.sensors.base import NAN
-from resmon.sensors.nvml_errors import ABSENT, LOST, STALE
-from resmon.sensors.nvml_fields import (
+from resmon.sensors.nvml_calls import (
     ENERGY,
     MODULE_SCOPE,
     POWER_AVERAGE,
@@ -18,10 +16,14 @@ from resmon.sensors.nvml_fields import (
     POWER_LIMIT,
     TOTAL_ENERGY,
     FieldValues,
+    Step,
+    single_calls,
 )
-from resmon.sensors.nvml_processes import OwnMemory, ProcessList
+from resmon.sensors.nvml_errors import ABSENT, LOST, STALE
+from resmon.sensors.nvml_processes import OwnMemory
 
 CALLS_PER_TICK: Final = 4
+
 UNITS: Final[dict[str, str]] = {
     "utilization": "1",
     "memory_used_bytes": "B",
@@ -36,15 +38,6 @@ UNITS: Final[dict[str, str]] = {
 GPU_QUANTITIES: Final = tuple(UNITS)
 MIG_PARENT_QUANTITIES: Final = tuple(UNITS)[3:]
 SLICE_QUANTITIES: Final = tuple(UNITS)[:3]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One driver call, and the quantities it gives in this order."""
-
-    name: str
-    quantities: tuple[str, ...]
-    call: Callable[[], Sequence[float]]
 
 
 class DeviceReader:
@@ -103,16 +96,26 @@ class DeviceReader:
             for quantity in self._values
         )
 
-    def read_energy(self) -> None:
-        """Take power and energy. Never raises for what the driver answers: see ``lost`` and ``errors``."""
-        self._take_all(self._energy)
+    def due(self) -> tuple[Sequence[Step], Sequence[Step]]:
+        """The calls of this tick: those for power and energy, and the rest. Nothing while the device is lost."""
+        if self.lost is not None:
+            return (), ()
+        if not self._turns:
+            return self._energy, self._always
+        turn = self._turns[self._turn]
+        self._turn = (self._turn + 1) % len(self._turns)
+        return self._energy, (*self._always, turn)
 
-    def read(self) -> Sequence[float]:
-        """Take the rest; gives one float per channel, in their order. Never raises for what the driver answers."""
-        self._take_all(self._always)
-        if self._turns:
-            self._take_all((self._turns[self._turn],))
-            self._turn = (self._turn + 1) % len(self._turns)
+    def accept(self, step: Step, code: int) -> None:
+        """Take in what a call gave. Never raises for what the driver answers: see ``lost`` and ``errors``."""
+        if self.lost is None:
+            try:
+                self._take(step, code)
+            except self._nvml.NVMLError as error:
+                self.lose(error.value)
+
+    def values(self) -> list[float]:
+        """One float per channel, in their order."""
         if "memory_own_bytes" in self._values:
             self._values["memory_own_bytes"] = self._own.bytes(self._id)
         return list(self._values.values())
@@ -124,35 +127,24 @@ class DeviceReader:
         self._own.forget(self._id)
         self._values = dict.fromkeys(self._values, NAN)
 
-    def _take_all(self, steps: Sequence[Step]) -> None:
-        if self.lost is not None:
+    def _take(self, step: Step, code: int) -> None:
+        """Raises NVMLError when the device is lost; any other refusal makes the step's quantities NaN."""
+        if code in STALE:
+            raise self._nvml.NVMLError(code)
+        if code:
+            self.errors[step.name] = code
+            self._values.update(dict.fromkeys(step.quantities, NAN))
             return
-        try:
-            for step in steps:
-                self._take(step)
-        except self._nvml.NVMLError as error:
-            self.lose(error.value)
-
-    def _take(self, step: Step) -> None:
-        """Do one step. Raises NVMLError when the device is lost; any other refusal makes its quantities NaN."""
-        try:
-            values = step.call()
-        except self._nvml.NVMLError as error:
-            if error.value in STALE:
-                raise
-            values = [NAN] * len(step.quantities)
-            self.errors[step.name] = error.value
-        else:
-            self.errors.pop(step.name, None)
-        for quantity, value in zip(step.quantities, values, strict=True):
-            self._values[quantity] = value
+        if step.name in self.errors:
+            self.errors.pop(step.name)
+        self._values.update(zip(step.quantities, step.take(), strict=True))
 
     def _probe(self, quantities: Sequence[str]) -> list[Step]:
         """Try every call once; what this GPU, user or driver does not know is left out from then on."""
         wanted = set(quantities)
         steps = self._field_steps(wanted) if "power_w" in wanted else []
         covered = {quantity for step in steps for quantity in step.quantities}
-        for alternatives in self._single_calls():
+        for alternatives in single_calls(self._nvml, self._handle, self._id, self._own):
             first = alternatives[0]
             if covered.intersection(first.quantities) or not wanted.issuperset(first.quantities):
                 continue
@@ -190,7 +182,7 @@ class DeviceReader:
     def _first_that_works(self, alternatives: Sequence[Step]) -> Step | None:
         for step in alternatives:
             try:
-                self._take(step)
+                self._take(step, step.ask())
             except self._nvml.NVMLError as error:
                 if error.value in LOST:
                     raise
@@ -224,47 +216,7 @@ class DeviceReader:
         if not {"power_w", "energy_j"}.intersection(fields):
             return []
         self.averaged = fields.get("power_w") == POWER_AVERAGE
-        step = Step("fields", tuple(fields), FieldValues(self._nvml, self._handle, tuple(fields.values())).read)
-        self._take(step)
+        asked = FieldValues(self._nvml, self._handle, tuple(fields.values()))
+        step = Step("fields", tuple(fields), asked.ask, asked.take)
+        self._take(step, step.ask())
         return [step]
-
-    def _single_calls(self) -> list[list[Step]]:
-        """Every single call, in the order of the turns; the second of a pair is for older drivers and bindings."""
-        n, h = self._nvml, self._handle
-        compute, graphics = ProcessList(n, h, "Compute"), ProcessList(n, h, "Graphics")
-
-        def temperature() -> list[float]:
-            return [n.nvmlDeviceGetTemperatureV(h, n.NVML_TEMPERATURE_GPU)]
-
-        def temperature_old() -> list[float]:
-            return [n.nvmlDeviceGetTemperature(h, n.NVML_TEMPERATURE_GPU)]
-
-        def memory() -> list[float]:
-            return [n.nvmlDeviceGetMemoryInfo(h, n.nvmlMemory_v2).used]
-
-        def own(kind: str, processes: ProcessList) -> list[float]:
-            self._own.update(self._id, kind, processes.read())
-            return []
-
-        return [
-            [Step("power", ("power_w",), lambda: [n.nvmlDeviceGetPowerUsage(h) / 1000.0])],
-            [Step("energy", ("energy_j",), lambda: [n.nvmlDeviceGetTotalEnergyConsumption(h) / 1000.0])],
-            [Step("utilization", ("utilization",), lambda: [n.nvmlDeviceGetUtilizationRates(h).gpu / 100.0])],
-            [
-                # The first form leaves out what the driver keeps for itself, as nvidia-smi does.
-                Step("memory", ("memory_used_bytes",), memory),
-                Step("memory", ("memory_used_bytes",), lambda: [n.nvmlDeviceGetMemoryInfo(h).used]),
-            ],
-            [Step("processes", (), lambda: own("compute", compute))],
-            [
-                Step("temperature", ("temperature_c",), temperature),
-                Step("temperature", ("temperature_c",), temperature_old),
-            ],
-            [Step("clock", ("sm_clock_hz",), lambda: [n.nvmlDeviceGetClockInfo(h, n.NVML_CLOCK_SM) * 1e6])],
-            [
-                Step("throttle", ("throttle",), lambda: [float(n.nvmlDeviceGetCurrentClocksEventReasons(h))]),
-                Step("throttle", ("throttle",), lambda: [float(n.nvmlDeviceGetCurrentClocksThrottleReasons(h))]),
-            ],
-            [Step("graphics processes", (), lambda: own("graphics", graphics))],
-            [Step("power limit", ("power_limit_w",), lambda: [n.nvmlDeviceGetEnforcedPowerLimit(h) / 1000.0])],
-        ]

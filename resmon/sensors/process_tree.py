@@ -94,11 +94,17 @@ class ProcessTree:
         self._live_cpu_s = 0.0
         self._lost_cpu_s = 0.0
         self._shrunk = False
+        self._blind = False
         self.memory_bytes = NAN
         self.pss_bytes = NAN
         self.cpu_time_s = NAN
         self.processes = NAN
         self.unread = 0
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether file descriptors ran out, so that some descendants are not counted and the memory is unknown."""
+        return self._blind or self.unread > 0
 
     def open(self) -> None:
         """Open the root process's files."""
@@ -139,6 +145,8 @@ class ProcessTree:
             self.cpu_time_s = self._account(self._root_cpu_s())
             self.processes = 1.0
             self.unread = 0
+            if self._blind:
+                self.memory_bytes = NAN
         if at_s >= self._next_pss_s or self._pss_queue:
             self._read_pss(at_s)
 
@@ -202,7 +210,7 @@ class ProcessTree:
                     memory += own
         else:
             self._root.cow_bytes = 0
-        self.memory_bytes = NAN if self.unread else float(memory)
+        self.memory_bytes = NAN if self.unread or self._blind else float(memory)
         live_s = root_cpu_s + sum(p.cpu_s for p in children)
         self.cpu_time_s = self._account(live_s)
         self.processes = 1.0 + sum(p.alive for p in children)
@@ -249,7 +257,13 @@ class ProcessTree:
         started = time.perf_counter()
         for process in (self._root, *self._children.values()):
             process.offspring = self._files.read(process.kids)  # before the walk, which may then see more, not less
+        self._files.exhausted = False
         parents = self._descendants()
+        self._blind = self._files.exhausted
+        if self._blind:  # part of the tree was not seen: what is known stays
+            self._next_scan_s = at_s + _SCAN_S
+            self._next_walk_s = at_s
+            return
         self._mark = mark
         for pid in [pid for pid in self._children if pid not in parents]:
             process = self._children.pop(pid)

@@ -79,9 +79,9 @@ _TABLE: Final = (
 )
 _LETTER: Final = r"(?![A-Za-z0-9+])"  # "7950X3D" is another processor than "7950X"
 
-_THREAD_W: Final = (1.4, 4.5, 16.0)
-"""Rated watts of one hardware thread of an unknown CPU: the least and the most in the table (dense servers with two
-threads a core; desktops with one), and their geometric middle."""
+_THREAD_W: Final = (1.4, 4.7, 16.0)
+"""Rated watts of one hardware thread of an unknown CPU: the least (a dense server, 360 W for 256), the geometric
+middle, and the most (a desktop without hyper-threads, 95 W for 6)."""
 
 _IDLE: Final = 0.1
 
