@@ -159,7 +159,11 @@ class LinuxHost:
         else:
             meminfo = read(self._meminfo)
             at = meminfo.find(b"MemAvailable:")
-            used = self.machine_memory_bytes - int(meminfo[at + 13 : at + 25]) * 1024.0 if at > 0 else NAN
+            used = (
+                self.machine_memory_bytes - int(meminfo[at + 13 : at + 40].split(None, 1)[0]) * 1024.0
+                if at > 0
+                else NAN
+            )
         while at_s >= turns[0][0]:
             _, order, period_s, turn = turns[0]
             heapreplace(turns, (at_s + period_s - _TURN_SLACK_S, order, period_s, turn))
@@ -216,6 +220,7 @@ class LinuxHost:
         self._words = len(words)
         self._online = _cpu_numbers(words)
         self._idle = []
+        self.utilization = NAN
         self._core_values = [NAN] * len(self.cores)
         places = {core: place for place, core in enumerate(self._online)}
         shown = [places.get(core, -1) for core in self.cores]
