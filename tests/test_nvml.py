@@ -63,7 +63,15 @@ show([devices, row(), said()])
 @pytest.mark.parametrize("count", [1, 8])
 @pytest.mark.parametrize(
     "rules",
-    [(), (NO_FIELDS,), NO_COUNTER, NO_POWER, (Fault("field:190", NOT_SUPPORTED),), (NO_FIELDS, *NO_COUNTER)],
+    [
+        (),
+        (NO_FIELDS,),
+        NO_COUNTER,
+        NO_POWER,
+        NO_POWER[:2],
+        (Fault("field:190", NOT_SUPPORTED),),
+        (NO_FIELDS, *NO_COUNTER),
+    ],
 )
 def test_at_most_four_calls_a_tick_and_gpu(tmp_path: Path, count: int, rules: tuple[Fault, ...]) -> None:
     processes = [Process(1000 + i, GIB) for i in range(20)]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.driver import (
-    GIB,
     LOST,
     MISMATCH,
     NO_PERMISSION,
@@ -16,7 +14,6 @@ from tests.driver import (
     Fault,
     Gpu,
     Hang,
-    Process,
     Script,
     Slice,
     gpu_uuid,
@@ -231,108 +228,37 @@ show([time.monotonic() - start, worked, answer])
     assert answer == [0.0]
 
 
-def _proc(folder: Path, namespace: str) -> Path:
-    (folder / "self/ns").mkdir(parents=True)
-    (folder / "self/ns/pid").symlink_to(namespace)
-    return folder
+def test_what_is_forbidden_is_not_tried_again_and_again(tmp_path: Path) -> None:
+    closed = Gpu(uuid=gpu_uuid(1), rules=[Fault("nvmlDeviceGetHandleByIndex_v2", NO_PERMISSION)])
+    path = Script(gpus=(*gpus(1), closed)).write(tmp_path / "gpus")
+    code = READING + "reset_calls()\nfor at in range(0, 100, 5): row(float(at))\nshow(calls('nvmlDeviceGetUUID'))"
+    assert play(path, code) == 0
 
 
-OWN = """
-import math, types
-from pathlib import Path
-from resmon.sensors.nvml import NvmlSensor
-sensor = NvmlSensor(own_pids=lambda: {os.getpid(), 4711}, proc=Path(PROC))
-sensor.discover()
-if TORCH:
-    torch = types.ModuleType("torch")
-    torch.cuda = types.SimpleNamespace(is_initialized=lambda: True)
-    sys.modules["torch"] = torch
-values = sensor.read(0.0)
-own = [v for c, v in zip(sensor.channels, values) if c.quantity == "memory_own_bytes"]
-lines = [str(s) for s in sensor.status if s.name == "nvml processes"]
-print(json.dumps([[None if math.isnan(v) else v for v in own], list(sensor.own_memory_known.values()), lines]))
-"""
-HOST, CONTAINER = "pid:[4026531836]", "pid:[4026533333]"
-
-
-@pytest.mark.parametrize(
-    ("namespace", "torch", "processes", "own"),
-    [
-        pytest.param(HOST, False, [Process("self", 5), Process(4711, 7), Process(1, 99)], 12, id="ours-and-our-childs"),
-        pytest.param(HOST, False, [Process("self", 5), Process("self", 5, "graphics")], 5, id="in-both-lists"),
-        pytest.param(HOST, False, [Process(1, 99)], 0, id="others-only"),
-        pytest.param(HOST, False, [], 0, id="nobody"),
-        pytest.param(HOST, False, [Process("self", None)], None, id="not-told"),
-        pytest.param(HOST, True, [Process(1, 99)], None, id="torch-holds-memory-but-no-pid-is-ours"),
-        pytest.param(HOST, True, [Process("self", 5)], 5, id="torch-and-our-pid"),
-        pytest.param(CONTAINER, False, [Process(1, 99)], None, id="container"),
-        pytest.param(CONTAINER, True, [], None, id="container-with-empty-list"),
-        pytest.param(CONTAINER, True, [Process("self", 5)], 5, id="container-that-shows-our-pid"),
-    ],
-)
-def test_own_memory_is_known_or_said_to_be_unknown(
-    tmp_path: Path, namespace: str, torch: bool, processes: list[Process], own: int | None
-) -> None:
-    path = Script(gpus=gpus(1, processes=processes)).write(tmp_path / "gpus")
-    code = OWN.replace("PROC", repr(str(_proc(tmp_path / "proc", namespace)))).replace("TORCH", str(torch))
-    values, known, lines = play(path, code)
-    assert values == [own]
-    assert known == [own is not None]
-    assert bool(lines) == (own is None)
-
-
-def test_more_processes_than_there_was_room_for(tmp_path: Path) -> None:
-    crowd = [Process(100_000 + i, GIB) for i in range(63)]
-    path = Script(gpus=gpus(1, processes=[*crowd, Process("self", 5)])).write(tmp_path / "gpus")
-    code = OWN.replace("PROC", repr(str(_proc(tmp_path / "proc", HOST)))).replace("TORCH", "False")
-    assert play(path, code)[0] == [5]
-
-
-def test_a_forked_child_reads_for_itself_and_harms_nobody(tmp_path: Path) -> None:
-    path = Script(gpus=gpus(1, power_w=123)).write(tmp_path / "gpus")
-    parent, child, code = play(
-        path,
+def test_a_whole_driver_that_goes_away_and_comes_back(tmp_path: Path) -> None:
+    rules = [Fault("nvmlInit*", NOT_LOADED, 1.0, 2.0)]
+    script = Script(gpus=gpus(2, power_w=50, rules=[Fault("*", LOST, 1.0, 2.0)]), rules=rules)
+    answers = play(
+        script.write(tmp_path / "gpus"),
         READING
-        + """
-row()
-reader, writer = os.pipe()
-pid = os.fork()
-if pid == 0:
-    power = row(1.0)["GPU 0"]["power_w"]
-    sensor.close()
-    sensor.close()
-    os.write(writer, json.dumps(power).encode())
-    os._exit(0)
-os.close(writer)
-child = json.loads(os.read(reader, 100))
-os.close(reader)
-code = os.waitpid(pid, 0)[1]
-show([row(2.0)["GPU 0"]["power_w"], child, code])
+        + f"""
+def look(at):
+    return [row(at)["GPU 1"]["power_w"], said()[0][:40], sensor.generation]
+answers = [look(0.0)]
+time.sleep(max(0.0, {script.epoch_s!r} + 1.1 - time.monotonic()))
+answers += [look(1.0), look(2.0), look(12.5)]
+time.sleep(max(0.0, {script.epoch_s!r} + 2.1 - time.monotonic()))
+answers += [look(23.0)]
+show(answers)
 """,
     )
-    assert (parent, child, code) == (123, 123, 0)
-
-
-def test_close_shuts_down_once_what_it_started(tmp_path: Path) -> None:
-    path = Script(gpus=gpus(1)).write(tmp_path / "gpus")
-    answer: Any = play(
-        path,
-        READING
-        + """
-import pynvml
-pynvml.nvmlInit()  # somebody else's
-sensor.close()
-sensor.close()
-count = pynvml.nvmlDeviceGetCount()
-pynvml.nvmlShutdown()
-try:
-    pynvml.nvmlDeviceGetCount()
-except pynvml.NVMLError_Uninitialized:
-    count += 100
-show([count, sensor.read(0.0), list(sensor.channels)])
-""",
-    )
-    assert answer == [101, [], []]
+    assert answers == [
+        [50, "nvml: available 2 of 2 GPUs, driver 575.", 1],
+        [None, "nvml: lost 0 of 2 GPUs, driver 575.57.08", 1],
+        [None, "nvml: lost 0 of 2 GPUs, driver 575.57.08", 1],
+        [None, "nvml: lost (the NVIDIA library is here, ", 1],
+        [50, "nvml: available 2 of 2 GPUs, driver 575.", 1],
+    ]
 
 
 @pytest.mark.parametrize("retry_s", [0, -1.0, float("nan")])

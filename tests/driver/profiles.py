@@ -86,8 +86,10 @@ class Square:
 
     def integral(self, until_s: float) -> float:
         since = until_s - self.start_s
-        if until_s <= 0 or since <= 0:
-            return self.value(min(until_s, 0.0)) * until_s
+        if until_s <= 0:
+            return self.value(0.0) * until_s
+        if since <= 0:
+            return self.low * until_s
         on_s = self.duty * self.period_s
         high_s = math.floor(since / self.period_s) * on_s + min(since % self.period_s, on_s)
         return self.low * until_s + (self.high - self.low) * high_s
