@@ -80,14 +80,14 @@ function hostLoad(t, now, random) {
   return { util, watts: 60 + util * 430, gib: back > 531 ? 38.5 - (back - 531) / 5 : 33 + (back < 167 ? 5.5 : 0) };
 }
 
-export function history(s, { now = NOW, span = 660, gap = null } = {}) {
+export function history(s, { now = NOW, end = NOW, span = 660, gap = null } = {}) {
   const n = Math.floor(span / s.interval_s);
   const bytes = new ArrayBuffer(8 + 8 * n + 4 * n * s.timeline.length);
   const head = new DataView(bytes);
   head.setUint32(0, n, true);
   head.setUint32(4, s.timeline.length, true);
   const t = new Float64Array(bytes, 8, n);
-  for (let k = 0; k < n; k += 1) t[k] = now - (n - k) * s.interval_s;
+  for (let k = 0; k < n; k += 1) t[k] = end - (n - k) * s.interval_s;
   const random = noise(7);
   s.timeline.forEach((name, c) => {
     const column = new Float32Array(bytes, 8 + 8 * n + 4 * n * c, n);
@@ -134,6 +134,10 @@ export function row(s, t, over = {}, { wobble = 0 } = {}) {
     const source = /^energy\.(\d+)\.cell_j$/.exec(name);
     let v = LAST[name];
     if (gpu) v = GPU_LAST[Number(gpu[1]) % 2][gpu[2]];
+    // what varies, varies as the history does
+    const random = noise(Math.round(t * 2) * 31 + c);
+    random();
+    if (/utilization$|power_w$/.test(name)) v *= 1 + random() * 0.05;
     if (source) v = s.energy[Number(source[1])].basis === "measured" ? (shares === 2 ? [82e3, 74e3][Number(source[1])] : 156e3 / shares) : 27e3;
     if (name.endsWith("per_s") && name.startsWith("host.")) v *= 1 + wobble * (0.5 + c / 40);
     values[c] = name in over ? over[name] : (v ?? NaN);

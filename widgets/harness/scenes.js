@@ -7,7 +7,7 @@ const GIB = 1024 ** 3;
 function scene(s, { over = {}, cellList = cells(), span = 660, rows = 120, after = [], gap = null, snapshot = true } = {}) {
   const state = {
     _schema: s, _cells: cellList, _kind: s.kind,
-    _snapshot: snapshot ? new DataView(history(s, { span, now: NOW - rows * s.interval_s, gap })) : new DataView(new ArrayBuffer(0)),
+    _snapshot: snapshot ? new DataView(history(s, { span, end: NOW - rows * s.interval_s, gap })) : new DataView(new ArrayBuffer(0)),
   };
   return { state, play: (model) => {
     for (let i = rows; i >= 0; i -= 1) {

@@ -10,7 +10,7 @@ const SPANS: Record<Range, number> = { "1 min": 60, "10 min": 600, all: Infinity
 /** A young session fills one of these before the window moves. */
 const STEPS = [60, 120, 300, 600];
 const TIME_STEPS = [5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400];
-const MAXIMA = [1, 1.2, 1.5, 2, 3, 4, 5, 6, 8, 10];
+const MAXIMA = [1.1, 1.3, 1.7, 2.2, 2.7, 3.3, 4.4, 5.5, 7, 8.8, 11];
 /** A scale shrinks only when this much of it is empty. */
 const SHRINK = 0.4;
 
@@ -34,7 +34,17 @@ export function scaleTop(most: number, previous: number): number {
   if (!(most > 0)) return previous || 1;
   if (most <= previous && most > previous * SHRINK) return previous;
   const decade = 10 ** Math.floor(Math.log10(most));
-  return (MAXIMA.find((m) => m * decade >= most * 1.001) ?? 10) * decade;
+  return (MAXIMA.find((m) => m * decade >= most * 1.001) ?? 11) * decade;
+}
+
+const TICK_STEPS = [1, 2, 2.5, 5, 10];
+
+/** Three round values from 0 on, the highest a little below the top: labels of two strips must not meet. */
+export function valueTicks(top: number): number[] {
+  const half = (top * 0.92) / 2;
+  const decade = 10 ** Math.floor(Math.log10(half));
+  const step = TICK_STEPS.filter((s) => s * decade <= half).at(-1) ?? 1;
+  return [0, step * decade, 2 * step * decade];
 }
 
 export interface Tick {

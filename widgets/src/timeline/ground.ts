@@ -4,7 +4,7 @@ import { Picture } from "../canvas";
 import { cellName } from "../views/header";
 import type { Palette } from "../theme";
 import type { Cell } from "../wire";
-import { timeTicks, type Window } from "./axis";
+import { timeTicks, valueTicks, type Window } from "./axis";
 import type { Plot } from "./plot";
 
 export const LABELS_HEIGHT = 20;
@@ -36,7 +36,7 @@ export class Ground {
     for (const { plot, top } of plots) this.#grid(c, plot, top, left, width, palette);
     c.fillStyle = palette.muted;
     c.strokeStyle = palette.frame;
-    const most = Math.max(2, Math.floor(width / 110));
+    const most = Math.max(2, Math.floor(width / 70));
     for (const { at, label } of timeTicks(window, offset, most)) {
       const tick = Math.round(x(at)) + 0.5;
       line(c, tick, bottom, tick, bottom + 4);
@@ -76,13 +76,14 @@ export class Ground {
   #grid(c: CanvasRenderingContext2D, plot: Plot, top: number, left: number, width: number, palette: Palette): void {
     const unit = plot.strip.unit(plot.top);
     c.lineWidth = 1;
-    for (const part of [0, 0.5, 1]) {
-      const y = Math.round(top + plot.strip.height * (1 - part)) + 0.5;
-      c.strokeStyle = part === 0 ? palette.frame : palette.hairline;
+    const values = plot.strip.top ? [0, 0.5, 1].map((part) => (part * plot.top) / unit) : valueTicks(plot.top / unit);
+    for (const value of values) {
+      const y = Math.round(top + plot.y(value * unit)) + 0.5;
+      c.strokeStyle = value === 0 ? palette.frame : palette.hairline;
       line(c, left, y, left + width, y);
-      const label = trimmed((plot.top * part) / unit);
+      const label = trimmed(value);
       c.fillStyle = palette.muted;
-      c.fillText(label, left - 6 - c.measureText(label).width, y + 3.5);
+      c.fillText(label, left - 5 - c.measureText(label).width, y + 3.5);
     }
   }
 }

@@ -5,7 +5,7 @@ import { hatch } from "../canvas";
 import type { Series } from "../series";
 import { withAlpha, type Palette } from "../theme";
 import { scaleTop, type Window } from "./axis";
-import type { Dash, Strip } from "./strips";
+import type { Dash, Line, Strip } from "./strips";
 
 export const DASHES: Record<Dash, number[]> = { solid: [], dashed: [4, 2.5], dotted: [1.5, 2.5] };
 const AREA = 0.3;
@@ -16,12 +16,16 @@ export class Plot {
   readonly strip: Strip;
   top: number;
   #plot: uPlot | null = null;
+  /** A stacked layer comes before the one it stands on, whose line it would cover. */
+  readonly #order: readonly Line[];
   #window: Window = { from: 0, to: 1 };
   readonly #palette: () => Palette;
   #hatches = new Map<string, CanvasPattern | string>();
 
   constructor(strip: Strip, palette: () => Palette) {
     this.strip = strip;
+    const stacked = strip.lines.some((line) => line.stacked);
+    this.#order = stacked ? [...strip.lines].reverse() : strip.lines;
     this.#palette = palette;
     this.top = strip.top;
     this.el.className = "rm-strip";
@@ -55,7 +59,7 @@ export class Plot {
     for (let i = from; i < to; i += 1) {
       x.push(series.t[i] as number);
       let c = 0;
-      for (const line of this.strip.lines) {
+      for (const line of this.#order) {
         const at = line.at(i);
         (columns[c++] as (number | null)[]).push(Number.isNaN(at) ? null : at);
         if (line.low && line.high) {
@@ -95,13 +99,11 @@ export class Plot {
   #options(width: number, height: number): uPlot.Options {
     const series: uPlot.Series[] = [{}];
     const bands: uPlot.Band[] = [];
-    const base: number[] = [];
-    for (const line of this.strip.lines) {
+    for (const line of this.#order) {
       const color = (): string => this.#palette()[line.color];
       const fill = (u: uPlot): CanvasPattern | string =>
         line.fill === "hatched" ? this.#hatch(u, color()) : withAlpha(color(), AREA);
       const own = series.length;
-      base.push(own);
       series.push({
         stroke: color,
         width: 1.5,
@@ -109,10 +111,10 @@ export class Plot {
         points: { show: false },
         spanGaps: false,
         // a stacked layer is filled down to the one below, by the band
-        ...(line.fill !== "none" && line.on === undefined ? { fill: fill as unknown as uPlot.Series.Fill } : {}),
+        ...(line.fill !== "none" && !line.stacked ? { fill: fill as unknown as uPlot.Series.Fill } : {}),
       });
-      if (line.on !== undefined && line.fill !== "none") {
-        bands.push({ series: [own, base[line.on] as number], fill: fill as unknown as uPlot.Series.Fill });
+      if (line.stacked && line.fill !== "none") {
+        bands.push({ series: [own, own + 1], fill: fill as unknown as uPlot.Series.Fill });
       }
       if (line.low && line.high) {
         const edge: uPlot.Series = { width: 0, points: { show: false }, spanGaps: false };

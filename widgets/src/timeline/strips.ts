@@ -16,8 +16,8 @@ export interface Line {
   readonly color: ColorName & keyof Palette;
   readonly dash: Dash;
   readonly fill: Fill;
-  /** Place of the line on which this one is stacked. */
-  readonly on?: number;
+  /** Stands on the line before it, down to which it is filled. */
+  readonly stacked?: boolean;
   at(i: number): number;
   low?(i: number): number;
   high?(i: number): number;
@@ -183,7 +183,7 @@ function power(schema: Schema, series: Series): Line[] {
       color: "cpu",
       dash: "solid",
       fill: estimated ? "hatched" : "solid",
-      ...(known.length ? { on: 0 } : {}),
+      stacked: known.length > 0,
       at: known.length ? (i) => gpus(i) + valueAt(host, i) : (i) => valueAt(host, i),
       read: (i) => format_power_w(valueAt(host, i)),
       kept: "wide",

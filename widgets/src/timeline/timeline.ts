@@ -157,7 +157,7 @@ export class Timeline implements Section {
   #place(frame: Frame): void {
     const { size, width, theme } = frame;
     const side = size === "narrow" ? 10 : 16;
-    const left = size === "narrow" ? 28 : 34;
+    const left = size === "narrow" ? 31 : 34;
     const inner = width - 2 - 2 * side;
     const wide = inner - left - (size === "narrow" ? 0 : RIGHT);
     this.#geometry = { ...this.#geometry, left, width: wide };

@@ -1,11 +1,200 @@
-import { h } from "../dom";
+// Many GPUs: a line each; from 17 on their distribution and the three that stand out.
+
+import { Picture, strokeLine } from "../canvas";
+import { h, setHidden, setText, swatch } from "../dom";
 import type { Frame, Section } from "../frame";
+import { density } from "../frame";
+import { Meter } from "../meter";
+import { gpuMemory, gpuPower, gpuUtilization, hostMemory, hostPower, hostUtilization, trim } from "../readings";
+import { Distribution } from "./distribution";
+import { Badge, Temperature, lostText, notYours } from "./devices";
+import { worst } from "./worst";
+
+const SPARK_S = 600;
+const SPARK_MS = 2000;
+/** The rows that stand out change no more often than this, or nobody could read them. */
+const WORST_MS = 5000;
+
+/** One device in one line; `gpu` is its place, −1 for the host. */
+class Line {
+  readonly el: HTMLElement;
+  readonly #gpu: number;
+  readonly #utilization: Meter;
+  readonly #memory: Meter;
+  readonly #power: Meter;
+  readonly #spark = new Picture("rm-spark", 20);
+  readonly #temperature = new Temperature(false);
+  readonly #badge = new Badge();
+  readonly #state = h("span", "rm-line-state");
+  #sparkAt = -Infinity;
+
+  constructor({ schema }: Frame, gpu: number) {
+    this.#gpu = gpu;
+    const device = schema.gpus[gpu];
+    const label = device?.label ?? schema.host.label;
+    const resource = device ? "gpu" : "cpu";
+    this.#utilization = new Meter(`${label} utilisation`, "", resource, "100");
+    this.#memory = new Meter(`${label} memory`, "", "memory", "71.2");
+    this.#power = new Meter(`${label} power`, "", resource, "1000");
+    this.el = h(
+      "div",
+      "rm-line",
+      h("b", "rm-label", label),
+      this.#utilization.el,
+      this.#spark.el,
+      this.#memory.el,
+      this.#power.el,
+      this.#temperature.el,
+      h("span", "rm-line-end", this.#badge.el, this.#state),
+    );
+    this.el.setAttribute("role", "group");
+    this.el.setAttribute("aria-label", [label, device?.name].filter(Boolean).join(", "));
+  }
+
+  resize(): void {
+    this.#spark.measure();
+    this.#sparkAt = -Infinity;
+  }
+
+  text(frame: Frame): void {
+    const { store, schema } = frame;
+    this.#read(frame);
+    for (const meter of [this.#utilization, this.#memory, this.#power]) meter.text(0);
+    const host = this.#gpu < 0;
+    this.#temperature.text(store.value(host ? "host.temperature_c" : `gpu.${this.#gpu}.temperature_c`));
+    if (!host) {
+      const { word, reasons } = store.watch.throttle(this.#gpu);
+      this.#badge.show(word, reasons);
+    }
+    const label = schema.gpus[this.#gpu]?.label ?? schema.host.label;
+    const cores = host && schema.host.cores !== null ? `${trim(schema.host.cpu_limit_cores ?? schema.host.cores)} cores` : "";
+    const foreign = !host && notYours(frame, this.#gpu) ? "not yours" : "";
+    setText(this.#state, lostText(frame, label) || foreign || cores);
+  }
+
+  graphics(frame: Frame): void {
+    this.#read(frame);
+    for (const meter of [this.#utilization, this.#memory, this.#power]) meter.graphics();
+    this.#drawSpark(frame);
+  }
+
+  #read({ store, schema }: Frame): void {
+    const gpu = schema.gpus[this.#gpu];
+    this.#utilization.read(gpu ? gpuUtilization(store, this.#gpu, gpu) : hostUtilization(store, schema));
+    const memory = gpu ? gpuMemory(store, this.#gpu, gpu) : hostMemory(store, schema);
+    this.#memory.read({ ...memory, more: memory.context[0] ?? "" });
+    const power = gpu ? gpuPower(store, this.#gpu, gpu) : hostPower(store, schema);
+    this.#power.read({ ...power, more: power.more ?? power.context[0] ?? "" });
+  }
+
+  #drawSpark({ store, theme, size }: Frame): void {
+    const now = performance.now();
+    if (size !== "wide" || now - this.#sparkAt < SPARK_MS) return;
+    const values = store.series.mean(this.#gpu < 0 ? "host.cpu_utilization" : `gpu.${this.#gpu}.utilization`);
+    const c = this.#spark.begin();
+    if (!c || !values) return;
+    this.#sparkAt = now;
+    const { width, height } = this.#spark;
+    const { series } = store;
+    const first = Math.max(0, series.firstAt(series.newest - SPARK_S) - 1);
+    c.strokeStyle = theme.palette.hairline;
+    c.lineWidth = 1;
+    c.beginPath();
+    c.moveTo(0, height - 0.5);
+    c.lineTo(width, height - 0.5);
+    c.stroke();
+    c.strokeStyle = this.#gpu < 0 ? theme.palette.cpu : theme.palette.gpu;
+    c.lineWidth = 1.4;
+    strokeLine(
+      c,
+      series.length - first,
+      (i) => width - ((series.newest - (series.t[first + i] as number)) / SPARK_S) * width,
+      (i) => height - 1.5 - Math.min(1, values[first + i] as number) * (height - 3),
+    );
+  }
+}
+
+function headings({ schema }: Frame): HTMLElement {
+  const bases = new Set([schema.host.power_basis, ...schema.gpus.map((gpu) => gpu.power_basis)]);
+  const power = h("span", "rm-heading", h("span", "", "Power"), h("span", "rm-head-unit", "W"));
+  if (bases.has("measured")) power.append(swatch("measured"), h("span", "rm-legend-word", "meas."));
+  if (bases.has("estimated")) power.append(swatch("estimated"), h("span", "rm-legend-word", "est."));
+  const totals = new Set(schema.gpus.map((gpu) => gpu.memory_total_bytes));
+  const total = [...totals][0];
+  const same = totals.size === 1 && typeof total === "number" ? ` / ${Math.round(total / 1024 ** 3)} GiB` : "";
+  const memory = h(
+    "span",
+    "rm-heading",
+    h("span", "", "Memory", h("span", "rm-legend-word", same)),
+    h("span", "rm-head-unit", "GiB"),
+    swatch("yours", "memory"),
+    h("span", "rm-legend-word", "yours"),
+    swatch("others", "memory"),
+    h("span", "rm-legend-word", "others"),
+  );
+  const utilization = h("span", "rm-heading", h("span", "rm-legend-word", "Utilisation"), h("span", "rm-head-unit", "Util %"));
+  const spark = h("span", "rm-spark", "10 min");
+  return h("div", "rm-line rm-line-headings", h("span"), utilization, spark, memory, power, h("span", "", "°C"), h("span", "rm-line-end", "State"));
+}
 
 export class Compact implements Section {
   readonly el = h("div", "rm-compact");
+  readonly #distribution = new Distribution();
+  readonly #rows = h("div", "rm-lines");
+  readonly #standOut = h("div", "rm-stand-out", "three worst");
+  readonly #lines = new Map<number, Line>();
+  #shown: readonly number[] = [];
+  #chosenAt = -Infinity;
 
-  build(_: Frame): void {}
-  resize(_: Frame): void {}
-  text(_: Frame): void {}
-  graphics(_: Frame): void {}
+  build(frame: Frame): void {
+    this.#lines.clear();
+    this.#chosenAt = -Infinity;
+    this.#shown = [];
+    const bands = density(frame) === "bands";
+    setHidden(this.#distribution.el, !bands);
+    setHidden(this.#standOut, !bands);
+    this.el.replaceChildren(this.#distribution.el, this.#standOut, headings(frame), this.#rows);
+    if (bands) this.#distribution.build(frame);
+    this.#show(frame, bands ? worst(frame) : frame.schema.gpus.map((_, i) => i));
+  }
+
+  resize(): void {
+    for (const line of this.#current()) line.resize();
+  }
+
+  text(frame: Frame): void {
+    if (density(frame) === "bands") {
+      this.#distribution.text(frame);
+      this.#choose(frame);
+    }
+    for (const line of this.#current()) line.text(frame);
+  }
+
+  graphics(frame: Frame): void {
+    if (density(frame) === "bands") this.#distribution.graphics(frame);
+    for (const line of this.#current()) line.graphics(frame);
+  }
+
+  #current(): Line[] {
+    return [...this.#shown, -1].flatMap((i) => this.#lines.get(i) ?? []);
+  }
+
+  #choose(frame: Frame): void {
+    const now = performance.now();
+    if (!frame.store.row || now - this.#chosenAt < WORST_MS) return;
+    this.#chosenAt = now;
+    const chosen = worst(frame);
+    if (chosen.join() !== this.#shown.join()) this.#show(frame, chosen);
+  }
+
+  #show(frame: Frame, gpus: readonly number[]): void {
+    this.#shown = gpus;
+    const lines = [...gpus, -1].map((i) => {
+      const line = this.#lines.get(i) ?? new Line(frame, i);
+      this.#lines.set(i, line);
+      return line;
+    });
+    this.#rows.replaceChildren(...lines.map((line) => line.el));
+    for (const line of lines) line.resize();
+  }
 }

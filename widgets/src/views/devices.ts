@@ -25,6 +25,9 @@ interface DeviceRow {
   graphics(frame: Frame): void;
 }
 
+/** A driver's own reserve is nobody's use. */
+const NOT_YOURS_BYTES = 1024 ** 3;
+
 /** Widths of the three meter columns in px. */
 export function meterRooms(frame: Frame): { readonly utilization: number; readonly memory: number; readonly power: number } {
   const gap = frame.size === "wide" ? 22 : 16;
@@ -80,18 +83,24 @@ export function lostText(frame: Frame, label: string): string {
     .join(", ");
 }
 
-function nameCell(label: string, lines: readonly string[], tip: string): { el: HTMLElement; state: HTMLElement } {
-  const state = h("span", "rm-device-state");
-  const el = h("div", "rm-name", h("b", "rm-label", label), ...lines.map((line) => h("span", "rm-sub", line)), state);
+/** Others hold its memory and this process holds none. */
+export function notYours({ store, schema }: Frame, gpu: number): boolean {
+  const own = store.value(`gpu.${gpu}.memory_own_bytes`);
+  const used = store.value(`gpu.${gpu}.memory_used_bytes`);
+  return schema.gpus[gpu]?.own_memory_known === true && own === 0 && used > NOT_YOURS_BYTES;
+}
+
+function nameCell(label: string, lines: readonly string[], tip: string): HTMLElement {
+  const el = h("div", "rm-name", h("b", "rm-label", label), ...lines.map((line) => h("span", "rm-sub", line)));
   setTip(el, tip);
-  return { el, state };
+  return el;
 }
 
 class GpuRow implements DeviceRow {
   readonly el: HTMLElement;
   readonly #gpu: GpuSchema;
   readonly #i: number;
-  readonly #state: HTMLElement;
+  readonly #state = h("span", "rm-device-state");
   readonly #temperature = new Temperature();
   readonly #badge = new Badge();
   readonly #utilization: Meter;
@@ -102,12 +111,11 @@ class GpuRow implements DeviceRow {
     this.#gpu = gpu;
     this.#i = i;
     const name = nameCell(gpu.label, [shortName(gpu.name)], gpu.name ?? "");
-    this.#state = name.state;
     this.#utilization = new Meter(`${gpu.label} utilisation`, "Util", "gpu", "100");
     this.#memory = new Meter(`${gpu.label} memory`, "Mem", "memory", "41.2");
     this.#power = new Meter(`${gpu.label} power`, "Power", "gpu", "1000");
     const meters = [this.#utilization.el, this.#memory.el, this.#power.el];
-    this.el = h("div", "rm-row rm-device", name.el, ...meters, h("div", "rm-heat", this.#temperature.el, this.#badge.el));
+    this.el = h("div", "rm-row rm-device", name, ...meters, h("div", "rm-heat", this.#temperature.el, this.#badge.el, this.#state));
     this.el.setAttribute("role", "group");
     this.el.setAttribute("aria-label", [gpu.label, gpu.name].filter(Boolean).join(", "));
   }
@@ -124,7 +132,7 @@ class GpuRow implements DeviceRow {
     this.#temperature.text(store.value(`gpu.${this.#i}.temperature_c`));
     const { word, reasons } = store.watch.throttle(this.#i);
     this.#badge.show(word, reasons);
-    setText(this.#state, lostText(frame, this.#gpu.label));
+    setText(this.#state, lostText(frame, this.#gpu.label) || (notYours(frame, this.#i) ? "not yours" : ""));
   }
 
   graphics(frame: Frame): void {
@@ -142,7 +150,7 @@ class GpuRow implements DeviceRow {
 class HostRow implements DeviceRow {
   readonly el: HTMLElement;
   readonly #schema: Schema;
-  readonly #state: HTMLElement;
+  readonly #state = h("span", "rm-device-state");
   readonly #temperature = new Temperature();
   readonly #utilization: Meter;
   readonly #memory: Meter;
@@ -153,15 +161,14 @@ class HostRow implements DeviceRow {
     this.#schema = schema;
     const { host } = schema;
     const name = nameCell(host.label, hostLines(schema), host.name ?? "");
-    this.#state = name.state;
     this.#utilization = new Meter(`${host.label} utilisation`, "Util", "cpu", "100");
     this.#memory = new Meter("host memory", "Mem", "memory", "41.2");
     this.#power = new Meter(`${host.label} power`, "Power", "cpu", "1000");
     this.#cores = new Picture("rm-cores", schema.gpus.length ? 16 : 26);
     setTip(this.#cores.el, coresTip(schema));
     const util = h("div", "rm-with-cores", this.#utilization.el, this.#cores.el);
-    const heat = h("div", "rm-heat", this.#temperature.el);
-    this.el = h("div", "rm-row rm-device rm-host", name.el, util, this.#memory.el, this.#power.el, heat);
+    const heat = h("div", "rm-heat", this.#temperature.el, this.#state);
+    this.el = h("div", "rm-row rm-device rm-host", name, util, this.#memory.el, this.#power.el, heat);
     this.el.setAttribute("role", "group");
     this.el.setAttribute("aria-label", [host.label, host.name].filter(Boolean).join(", "));
     setHidden(this.#cores.el, host.core_columns < 2);

@@ -40,17 +40,19 @@ interface Source {
 class EnergyValue {
   readonly el = h("span", "rm-energy-value");
   readonly #value = h("b");
-  readonly #rest = h("span", "rm-interval");
+  readonly #interval = h("span", "rm-interval");
+  readonly #unit = h("span", "rm-energy-unit");
   #prefix: number | undefined;
 
   constructor() {
-    this.el.append(this.#value, this.#rest);
+    this.el.append(this.#value, this.#interval, this.#unit);
   }
 
   show(text: EnergyText): void {
     this.#prefix = text.value === UNKNOWN ? this.#prefix : text.prefix;
     setText(this.#value, text.value);
-    setText(this.#rest, `${text.interval ? ` ${text.interval}` : ""}${THIN}${text.unit}`);
+    setText(this.#interval, text.interval && ` ${text.interval}`);
+    setText(this.#unit, THIN + text.unit);
   }
 
   get prefix(): number | undefined {
@@ -111,9 +113,8 @@ class EnergyRow {
     this.#session.show(parts(...read("session"), unit, this.#session.prefix));
     const unknown = cell.value === UNKNOWN;
     const reason = measured && schema.no_measured_reason ? schema.no_measured_reason : "";
-    setText(this.#parts, "");
-    if (unknown && reason) this.#parts.append(`${reason}, see `, h("code", "", "%resmon doctor"));
-    else this.#parts.append(...partTexts(sourcesOf(store, schema, this.basis), cell, unit));
+    const pieces = unknown && reason ? [`${reason}, see `, h("code", "", "%resmon doctor")] : partTexts(sourcesOf(store, schema, this.basis), cell, unit);
+    setParts(this.#parts, pieces);
     setTip(this.#cellBox, unknown && store.row ? reason || "no energy was seen in this cell yet" : null);
     if (unknown) this.#cellBox.tabIndex = 0;
     else this.#cellBox.removeAttribute("tabindex");
@@ -210,10 +211,17 @@ function sourcesOf(store: Store, schema: Schema, basis: Basis): Source[] {
     .filter((source) => source.schema.basis === basis);
 }
 
+function setParts(el: HTMLElement, pieces: readonly (Node | string)[]): void {
+  const text = pieces.map((piece) => (typeof piece === "string" ? piece : piece.textContent)).join("");
+  if (el.textContent === text) return;
+  el.replaceChildren(...pieces);
+  setTip(el, text);
+}
+
 const NAMED_SOURCES = 2;
 
 /** "GPU 0 82 + GPU 1 74", or "8 GPUs 1.05" where there are more than a line holds. */
-function partTexts(sources: readonly Source[], total: EnergyText, unit: Frame["unit"]): Node[] {
+function partTexts(sources: readonly Source[], total: EnergyText, unit: Frame["unit"]): (Node | string)[] {
   const seen = sources.filter((s) => known(s.j));
   const lost = sources.filter((s) => !known(s.j)).map((s) => s.schema.label);
   if (!seen.length || total.value === UNKNOWN) return [];
@@ -226,12 +234,12 @@ function partTexts(sources: readonly Source[], total: EnergyText, unit: Frame["u
     if (group.count > 1) group.label = `${group.count} ${schema.resource === "gpu" ? "GPUs" : schema.resource.toUpperCase()}`;
     groups.set(key, group);
   }
-  const nodes: Node[] = [];
+  const nodes: (Node | string)[] = [];
   for (const { label, j } of groups.values()) {
-    if (nodes.length) nodes.push(document.createTextNode(" + "));
-    nodes.push(document.createTextNode(`${label} `), h("b", "", inPrefix(j, total, unit)));
+    if (nodes.length) nodes.push(" + ");
+    nodes.push(`${label} `, h("b", "", inPrefix(j, total, unit)));
   }
-  if (lost.length) nodes.push(document.createTextNode(` · without ${listed(lost)}`));
+  if (lost.length) nodes.push(` · without ${listed(lost)}`);
   return nodes;
 }
 

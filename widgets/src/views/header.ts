@@ -245,6 +245,7 @@ export class Header implements Section {
     this.#expand.show("", expanded ? SHRINK : EXPAND, expanded ? "Shrink" : "Expand");
     setAttribute(this.#expand.el, "aria-pressed", String(expanded));
     setText(this.#unitsWord, prefixed || unit);
+    setAttribute(this.#units, "data-unit", unit);
     this.#menu.show(unit, expanded);
   }
 
