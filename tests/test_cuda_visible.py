@@ -167,3 +167,31 @@ print(json.dumps([width, *answers]))
 """,
     )
     assert answers == [27, [1, [A, B, C]], [2, [B]]]
+
+
+def test_cuda_itself_settles_what_is_not_certain(tmp_path: Path) -> None:
+    unlike = (Gpu(uuid=A, name="NVIDIA T4"), Gpu(uuid=B, name="NVIDIA H200"))
+    answers = play(
+        Script(gpus=unlike).write(tmp_path / "gpus"),
+        f"""
+import types
+from resmon.sensors.nvml import NvmlSensor
+s = NvmlSensor()
+s.discover()
+look = lambda: [[d.label + " " + d.name for d in s.devices], "CUDA_DEVICE_ORDER" in str(s.status[0])]
+answers = [look()]
+order = {[B, A]!r}
+sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(
+    is_initialized=lambda: True,
+    device_count=lambda: 2,
+    get_device_properties=lambda i: types.SimpleNamespace(uuid=order[i][4:]),
+))
+assert len(s.read(0.0)) == 18
+answers.append(look())
+print(json.dumps(answers))
+""",
+    )
+    assert answers == [
+        [["GPU 0 NVIDIA T4", "GPU 1 NVIDIA H200"], True],
+        [["GPU 0 NVIDIA H200", "GPU 1 NVIDIA T4"], False],
+    ]
