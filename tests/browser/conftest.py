@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -29,9 +30,14 @@ FLAGS = [
 _failed = pytest.StashKey[bool]()
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run these tests last: playwright keeps an event loop on the main thread, which no other test should meet."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+    """Mark these tests, and run them last: playwright keeps an event loop on the main thread, in the way of others."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker("browser")
+    items.sort(key=lambda item: item.path.is_relative_to(here))
 
 
 @pytest.hookimpl(wrapper=True)

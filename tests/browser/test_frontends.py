@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from tests.browser.conftest import OpenNotebook
-
-pytestmark = pytest.mark.browser
 
 WIDGET = '''
 import anywidget, threading, time, traitlets
