@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from resmon import energy, errors, testing
-    from resmon.compare import Comparison, compare
+    from resmon.comparison import Comparison, compare
     from resmon.errors import ResmonError, ResmonWarning
     from resmon.facts import Energy, EnergyComponent, Measurement, Sample
     from resmon.monitor import Monitor, get_monitor, measure
-    from resmon.replay import replay
-    from resmon.track import track
+    from resmon.playback import replay
+    from resmon.progress import track
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Comparison": "compare",
+    "Comparison": "comparison",
     "Energy": "facts",
     "EnergyComponent": "facts",
     "Measurement": "facts",
@@ -31,11 +31,11 @@ _HOME = {
     "ResmonError": "errors",
     "ResmonWarning": "errors",
     "Sample": "facts",
-    "compare": "compare",
+    "compare": "comparison",
     "get_monitor": "monitor",
     "measure": "monitor",
-    "replay": "replay",
-    "track": "track",
+    "replay": "playback",
+    "track": "progress",
 }
 _ROOMS = ("energy", "errors", "testing")
 
@@ -66,7 +66,6 @@ def __getattr__(name: str) -> Any:
         value = importlib.import_module(f"resmon.{name}")
     else:
         raise AttributeError(f"module 'resmon' has no attribute {name!r}")
-    # Importing the submodule of the same name (compare, replay, track) binds the module here: the function wins.
     globals()[name] = value
     return value
 

@@ -129,7 +129,9 @@ class CellHooks(ast.NodeTransformer):
 
     def _number(self) -> int:
         """The number of the cell that begins. IPython counts on before this hook since 9.10 or so, after it before."""
-        return min(self.shell.execution_count, len(self.shell.history_manager.input_hist_parsed))
+        inputs = self.shell.history_manager
+        stored = self.shell.execution_count if inputs is None else len(inputs.input_hist_parsed)
+        return min(self.shell.execution_count, stored)
 
     def _finish(self, running: _Running, options: CellOptions) -> None:
         measurement = running.cell.measurement
@@ -149,7 +151,7 @@ class CellHooks(ast.NodeTransformer):
 
         bundle = summary.mimebundle(measurement, title=running.cell.title or None, number=running.cell.number)
         if len(runs) > 1:
-            from resmon.compare import compare
+            from resmon.comparison import compare
 
             table = compare(runs, names=[f"run {i}" for i in range(1, len(runs) + 1)])._repr_mimebundle_()
             bundle = {mime: f"{part}\n{table[mime]}" if mime in table else part for mime, part in bundle.items()}

@@ -116,9 +116,7 @@ class Extension:
         try:
             from sidecar import Sidecar
         except ImportError:
-            print(
-                "resmon: docking at the side needs sidecar: pip install sidecar, then reload the page. Here is the panel:"
-            )
+            print("resmon: docking needs sidecar: pip install sidecar, then reload the page. Here is the panel:")
             self.hooks.show_session_panel()
             return
         self.hooks.show_session_panel(Sidecar(title="resmon", anchor="split-right"))

@@ -13,10 +13,10 @@ from dataclasses import fields
 from types import TracebackType
 from typing import Self, cast
 
+from resmon.blocks import Row
 from resmon.clock import Clock, DrivenClock, MonotonicClock
 from resmon.errors import MonitorError, ResmonWarning
 from resmon.facts import HOST, Device, Energy, GpuReading, HostReading, Limits, Sample, SensorStatus
-from resmon.blocks import Row
 from resmon.history import History, HistoryView
 from resmon.record import FlightRecord
 from resmon.sampler import CPU_S, MISSED, Sampler

@@ -102,10 +102,7 @@ class FlightRecord:
         try:
             self._open(directory or record_directory(), max_bytes)
         except OSError as error:
-            unfinished = self.path
             self._turn_off(error)
-            if unfinished is not None:
-                unfinished.unlink(missing_ok=True)
 
     def _open(self, directory: Path, max_bytes: int) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -122,10 +119,14 @@ class FlightRecord:
         path = directory / f"{os.getpid()}-{os.urandom(4).hex()}.resmon"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
         self._fd = os.open(path, flags, 0o600)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._fd, 0, max_bytes)
+            self._pwrite(MAGIC + struct.pack("<II", 1, self._bank_bytes), 0)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         self.path = path
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self._fd, 0, max_bytes)
-        self._pwrite(MAGIC + struct.pack("<II", 1, self._bank_bytes), 0)
 
     def start(self, facts: Mapping[str, Any], channels: Sequence[Channel]) -> None:
         """Begin a layout: the channels of the rows that follow, and the facts a reader needs (JSON-ready)."""

@@ -35,28 +35,30 @@ class Watched(Protocol):
     def why_not_measured(self) -> str: ...
 
 
-def measure_span(
-    monitor: Watched,
-    start_s: float,
-    end_s: float,
-    *,
-    name: str,
-    items: float | None = None,
-    items_unit: str = "items",
-    error: str | None = None,
-    process_cpu_s: float | None = None,
-    notes: tuple[str, ...] = (),
-) -> Measurement:
-    """The Measurement of a span of the history, in seconds of the monitor's clock.
+class Work(NamedTuple):
+    """What was done in a span: what the samples cannot tell.
 
-    ``process_cpu_s`` is the process's own CPU time over the span, exact where the samples only see clock ticks.
+    ``process_cpu_s`` is the process's own CPU time, exact where the samples only see clock ticks.
     """
+
+    name: str
+    items: float | None = None
+    items_unit: str = "items"
+    error: str | None = None
+    process_cpu_s: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def measure_span(monitor: Watched, start_s: float, end_s: float, work: Work) -> Measurement:
+    """The Measurement of a span of the history, in seconds of the monitor's clock."""
     sampler = monitor.sampler
     history = sampler.history
     _, closing = history.around(CPU_S, end_s)
     view = history.view(start_s, end_s if closing is None else closing.at_s)
     duration_s = end_s - start_s
-    known = [s for s in (_difference(history, TREE_CPU, start_s, end_s), process_cpu_s) if s is not None]
+    cpu_s = (_difference(history, TREE_CPU, start_s, end_s), work.process_cpu_s)
+    known = [s for s in cpu_s if s is not None]
+    notes = work.notes
     missed = _difference(history, MISSED, start_s, end_s)
     resmon_s = _difference(history, CPU_S, start_s, end_s)
     host = monitor.host_device()
@@ -68,7 +70,7 @@ def measure_span(
             f"the energy counter of {', '.join(resets)} went back (driver reload?): that stretch is not counted",
         )
     return Measurement(
-        name=name,
+        name=work.name,
         started_at=monitor.clock.wall(start_s),
         duration_s=duration_s,
         energy=span_energy(monitor, start_s, end_s),
@@ -77,13 +79,13 @@ def measure_span(
         peak_memory_bytes=view.extreme(f"{HOST}.memory_tree_bytes"),
         gpus=tuple(_gpu_use(view, start_s, d) for d in monitor.gpu_devices() if f"{d.id}.memory_used_bytes" in view),
         host=None if host is None else _host_use(monitor, view, start_s, host),
-        items=items,
-        items_unit=items_unit,
+        items=work.items,
+        items_unit=work.items_unit,
         samples=len(view),
         missed=round(missed or 0),
         interval_s=monitor.interval_s,
         resmon_cpu_fraction=None if resmon_s is None or duration_s <= 0 else resmon_s / duration_s,
-        error=error,
+        error=work.error,
         series=_series(monitor, view, start_s, end_s),
         notes=notes,
     )

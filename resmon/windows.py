@@ -9,7 +9,7 @@ from typing import Protocol, Self, cast
 
 from resmon.clock import DrivenClock
 from resmon.facts import Energy, Measurement
-from resmon.spans import Watched, measure_span, span_energy
+from resmon.spans import Watched, Work, measure_span, span_energy
 
 EDGE_WAIT_S = 0.001
 """The most that opening or closing a window may wait for a fresh reading."""
@@ -126,10 +126,7 @@ class Window:
 
     def _build(self, end_s: float) -> Measurement:
         assert self.opened_s is not None
-        return measure_span(
-            self._monitor,
-            self.opened_s,
-            end_s,
+        work = Work(
             name=self.name,
             items=self.items,
             items_unit=self.items_unit,
@@ -137,6 +134,7 @@ class Window:
             process_cpu_s=self._process_s if self._monitor.clock.threaded else None,
             notes=tuple(self.notes),
         )
+        return measure_span(self._monitor, self.opened_s, end_s, work)
 
 
 def describe_error(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from resmon.compare import ComparedRow, compare
+from resmon.comparison import ComparedRow, compare
 from tests.measurements import HOSTILE, component, energy, measurement
 
 GPU = component("GPU 0", 1000.0, spread=0.05)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from resmon.compare import compare
+from resmon.comparison import compare
 from resmon.facts import Measurement, Series
 from resmon.views import figure
 from tests.measurements import HOSTILE, component, energy, gpu, measurement, series

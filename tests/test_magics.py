@@ -21,7 +21,6 @@ from resmon.sensors.host import HostSensor
 from resmon.testing import scripted_gpu
 from tests.leftovers import hooks_of
 
-
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -55,6 +54,7 @@ def test_loading_says_in_one_line_what_is_seen(shell: InteractiveShell) -> None:
 
 def test_autoloading_is_silent(shell: InteractiveShell) -> None:
     with capture_output() as captured:
+        assert shell.extension_manager is not None
         shell.extension_manager.load_extension("resmon")
     assert captured.stdout == ""
     assert captured.stderr == ""
@@ -148,7 +148,8 @@ def test_repeat_runs_the_cell_n_times_and_shows_each(loaded: InteractiveShell) -
 
 
 def test_repeat_awaits_and_stops_at_an_error(loaded: InteractiveShell) -> None:
-    code = "%%resmon --repeat 5 -o runs\nimport asyncio\nawait asyncio.sleep(0)\nn = globals().get('n', 0) + 1\n1 / (2 - n)"
+    body = "import asyncio\nawait asyncio.sleep(0)\nn = globals().get('n', 0) + 1\n1 / (2 - n)"
+    code = f"%%resmon --repeat 5 -o runs\n{body}"
     said = run(loaded, code, fails=True)
     assert said.count("Traceback (most recent call last)") == 1
     assert loaded.user_ns["n"] == 2

@@ -1,4 +1,4 @@
-"""The flight record: bounded, readable after a kill, off with a notice when it cannot be written, never believed blindly."""
+"""The flight record: bounded, readable after a kill, off with a notice where it cannot be written."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ def monitor(clock: ManualClock) -> Iterator[Monitor]:
         yield monitor
 
 
-def measured(monitor: Monitor, clock: ManualClock, seconds: float, **options: float) -> Measurement:
-    with monitor.measure("work", **options) as window:
+def measured(monitor: Monitor, clock: ManualClock, seconds: float, items: float | None = None) -> Measurement:
+    with monitor.measure("work", items=items) as window:
         clock.advance(seconds)
     assert window.measurement is not None
     return window.measurement
@@ -35,7 +35,7 @@ def measured(monitor: Monitor, clock: ManualClock, seconds: float, **options: fl
 
 def test_each_joule_names_its_source(monitor: Monitor, clock: ManualClock) -> None:
     energy = measured(monitor, clock, 10.0).energy
-    found = {c.device: (c.energy_j, c.method, c.basis, c.scope) for c in energy.components}
+    found: dict[str, object] = {c.device: (c.energy_j, c.method, c.basis, c.scope) for c in energy.components}
     assert found == {
         "CPU": (pytest.approx(200.0), "model", "estimated", "machine"),
         "GPU 0": (pytest.approx(3000.0), "counter", "measured", "board"),
@@ -71,7 +71,7 @@ def test_a_measurement_survives_json(monitor: Monitor, clock: ManualClock) -> No
     assert Measurement.from_dict(json.loads(json.dumps(m.to_dict()))) == m
     with pytest.raises(ValueError, match="version 1, not 2"):
         Measurement.from_dict({**m.to_dict(), "version": 2})
-    with pytest.raises(ValueError, match="lacks the field 'duration_s'|does not know"):
+    with pytest.raises(ValueError, match=r"lacks the field 'duration_s'|does not know"):
         Measurement.from_dict({k: v for k, v in m.to_dict().items() if k != "duration_s"})
 
 
@@ -107,9 +107,9 @@ def test_windows_nest_and_overlap(monitor: Monitor, clock: ManualClock) -> None:
 
 
 def test_an_error_ends_the_measurement_and_is_named(monitor: Monitor, clock: ManualClock) -> None:
-    with pytest.raises(KeyboardInterrupt), monitor.measure("interrupted") as window:
-        clock.advance(3.0)
-        raise KeyboardInterrupt
+    window = monitor.measure("interrupted")
+    with pytest.raises(KeyboardInterrupt), window:
+        _interrupted(clock)
     assert window.measurement is not None
     assert window.measurement.error == "KeyboardInterrupt"
     assert window.measurement.duration_s == pytest.approx(3.0)
@@ -117,6 +117,11 @@ def test_an_error_ends_the_measurement_and_is_named(monitor: Monitor, clock: Man
         _ = 1 / 0
     assert window.measurement is not None
     assert window.measurement.error == "ZeroDivisionError: division by zero"
+
+
+def _interrupted(clock: ManualClock) -> None:
+    clock.advance(3.0)
+    raise KeyboardInterrupt
 
 
 def test_an_open_window_has_no_measurement_and_closing_twice_is_harmless(monitor: Monitor, clock: ManualClock) -> None:

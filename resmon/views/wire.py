@@ -7,9 +7,9 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
+from resmon.blocks import Row
 from resmon.cells import Cell
 from resmon.facts import HOST, Device, Energy, EnergySource, SensorStatus
-from resmon.blocks import Row
 from resmon.history import HistoryView
 from resmon.monitor import Monitor
 from resmon.sampler import CPU_S, MISSED

@@ -62,19 +62,25 @@ class track(Generic[T]):  # noqa: N801 - used as a function, like tqdm and range
 
         monitor = self._monitor or get_monitor()
         window = self._window = monitor.measure(self._name, items=0, items_unit=self._unit)
-        bar = tqdm(self._iterable, **{"unit": "step", **self._options})
+        try:
+            total = len(self)
+        except TypeError:
+            total = None
+        # The bar is moved by hand: one that iterates closes itself before the last figures are on it.
+        bar: tqdm[T] = tqdm(total=total, **{"unit": "step", **self._options})
         error: str | None = None
         steps = 0
         shown_s = time.monotonic()
         window.open()
         try:
-            for element in bar:
+            for element in self._iterable:
                 yield element
                 steps += 1
                 window.items = steps * self._per_step
                 if time.monotonic() - shown_s >= REFRESH_S:
                     shown_s = time.monotonic()
                     self._show(bar, window, monitor)
+                bar.update()
         except GeneratorExit:
             raise
         except BaseException as failure:

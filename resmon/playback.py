@@ -15,7 +15,7 @@ from resmon.monitor import Monitor
 from resmon.record import record_directory
 from resmon.record_reading import RecordedRun, read_record
 from resmon.sensors import NAN
-from resmon.spans import measure_span
+from resmon.spans import Work, measure_span
 
 
 class _Recorded:
@@ -129,7 +129,7 @@ class Replay(Monitor):
     def play(self) -> Measurement:
         """Play to the end; returns the measurement of the whole record."""
         self._replay_clock.advance_to(max(self.clock.now(), self._run.rows[-1][0]))
-        return measure_span(self, self._run.rows[0][0], self._run.rows[-1][0], name="whole record")
+        return measure_span(self, self._run.rows[0][0], self._run.rows[-1][0], Work(name="whole record"))
 
     @property
     def cells(self) -> tuple[Measurement, ...]:
@@ -151,7 +151,7 @@ class Replay(Monitor):
     def _cell(self, start: Mapping[str, Any], end_s: float, error: str | None) -> Measurement:
         number = start.get("number")
         name = "cell" if number is None else f"In [{number}]"
-        return measure_span(self, start["at_s"], end_s, name=name, error=error)
+        return measure_span(self, start["at_s"], end_s, Work(name=name, error=error))
 
 
 def replay(source: str | os.PathLike[str]) -> Replay:
