@@ -57,7 +57,7 @@ def machine(root: Path, *, cores: int = 4, memory_bytes: int = 8 * GIB, availabl
         root,
         {
             "proc/stat": cpu_lines(*[(0, 0)] * cores),
-            "proc/meminfo": f"MemTotal: {memory_bytes >> 10} kB\nMemFree: 1 kB\nMemAvailable:   {available_bytes >> 10} kB\n",
+            "proc/meminfo": f"MemTotal: {memory_bytes >> 10} kB\nMemAvailable:   {available_bytes >> 10} kB\n",
             "proc/loadavg": "0.50 0.40 0.30 1/100 1234\n",
             "proc/self/cgroup": "",
             "proc/self/mountinfo": "",

@@ -92,7 +92,10 @@ def test_a_virtual_machine_has_its_share_of_the_socket() -> None:
 
 
 def test_cpuinfo_is_read() -> None:
-    one = "processor\t: {}\nmodel name\t: Some  CPU\nphysical id\t: {}\nsiblings\t: 4\ncpu cores\t: 2\nflags\t\t: fpu {}\n\n"
+    one = (
+        "processor\t: {}\nmodel name\t: Some  CPU\nphysical id\t: {}\n"
+        "siblings\t: 4\ncpu cores\t: 2\nflags\t: fpu {}\n\n"
+    )
     info = parse_cpuinfo("".join(one.format(i, i // 4, "hypervisor") for i in range(8)))
     assert info == CpuInfo(model="Some CPU", threads=8, sockets=2, threads_per_core=2, virtual=True)
     assert not parse_cpuinfo(one.format(0, 0, "sse")).virtual

@@ -21,6 +21,7 @@ from typing import Final
 
 from resmon.sensors.base import NAN
 from resmon.sensors.linux_files import KernelFiles
+from resmon.sensors.process_files import descendants, read_pss
 
 MAX_KEPT: Final = 256
 """Processes with kept descriptors, three each, a fifth of what this process may have; others are opened anew."""
@@ -258,7 +259,7 @@ class ProcessTree:
         for process in (self._root, *self._children.values()):
             process.offspring = self._files.read(process.kids)  # before the walk, which may then see more, not less
         self._files.exhausted = False
-        parents = self._descendants()
+        parents = descendants(self._files, self._proc, self._name, self._root.pid)
         self._blind = self._files.exhausted
         if self._blind:  # part of the tree was not seen: what is known stays
             self._next_scan_s = at_s + _SCAN_S
@@ -315,44 +316,6 @@ class ProcessTree:
             self._files.close(fd)
         process.statm = process.stat = process.kids = -1
 
-    def _descendants(self) -> dict[int, int]:
-        """Each descendant's pid with its parent's."""
-        root = self._root.pid
-        if not self._files.slurp(f"{self._proc}/{self._name}/stat"):
-            return {}
-        found: dict[int, int] = {}
-        waiting = [root]
-        while waiting:
-            parent = waiting.pop()
-            place = f"{self._proc}/{self._name if parent == root else parent}/task"
-            for thread in self._files.names(place):
-                fd = self._files.open(f"{place}/{thread}/children")
-                if fd == -errno.ENOENT and parent == root and thread == str(root):
-                    return self._descendants_by_parent()  # a kernel without CONFIG_PROC_CHILDREN
-                if fd >= 0:
-                    for child in map(int, self._files.read(fd).split()):
-                        if child not in found:
-                            found[child] = parent
-                            waiting.append(child)
-                    self._files.close(fd)
-        return found
-
-    def _descendants_by_parent(self) -> dict[int, int]:
-        parents: dict[int, list[int]] = {}
-        for name in self._files.names(self._proc):
-            if name.isdigit():
-                fields = self._files.slurp(f"{self._proc}/{name}/stat").rpartition(b")")[2].split(None, 2)
-                if len(fields) == 3:
-                    parents.setdefault(int(fields[1]), []).append(int(name))
-        found: dict[int, int] = {}
-        waiting = [self._root.pid]
-        while waiting:
-            parent = waiting.pop()
-            for child in parents.get(parent, ()):
-                found[child] = parent
-                waiting.append(child)
-        return found
-
     def _read_pss(self, at_s: float) -> None:
         """One slice of a pass over the tree; a finished pass is used as a whole, since its parts share pages."""
         if not self._pss_queue:
@@ -363,7 +326,8 @@ class ProcessTree:
         while self._pss_queue and time.perf_counter() < deadline:
             process = self._pss_queue.pop()
             started = time.thread_time()
-            pss, cow = self._pss_of(process)
+            name = self._name if process is self._root else str(process.pid)
+            pss, cow = read_pss(self._files, f"{self._proc}/{name}")
             self._pss_cost_s += time.thread_time() - started
             if pss >= 0:
                 self._pss_done.append((process, pss, cow))
@@ -377,26 +341,3 @@ class ProcessTree:
         self.pss_bytes = self._root.pss_bytes + sum(p.pss_bytes for p in self._children.values() if p.alive)
         period = _PSS_TREE_S if self._children else _PSS_ALONE_S
         self._next_pss_s = at_s + max(period, _BACKOFF * self._pss_cost_s)
-
-    def _pss_of(self, process: _Process) -> tuple[int, int]:
-        """PSS, and the anonymous bytes that are counted with other processes; -1 where the kernel does not tell.
-
-        The walk over the page tables takes milliseconds per gigabyte: the read gives the interpreter lock away.
-        """
-        name = self._name if process is self._root else str(process.pid)
-        fd = self._files.open(f"{self._proc}/{name}/smaps_rollup")
-        if fd < 0:
-            return -1, 0
-        try:
-            text = os.pread(fd, 4096, 0)
-        except OSError:  # gone, or not ours to look into: its PSS stays unknown
-            return -1, 0
-        finally:
-            self._files.close(fd)
-        kib = {line.partition(b":")[0]: line.split() for line in text.splitlines()}
-        try:
-            pss, anonymous = int(kib[b"Pss"][1]), int(kib[b"Anonymous"][1])
-            pss_anonymous = int(kib[b"Pss_Anon"][1])
-        except KeyError:  # before Linux 5.4 there is no Pss_Anon
-            return -1, 0
-        return pss << 10, max(0, anonymous - pss_anonymous) << 10
