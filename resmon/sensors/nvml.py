@@ -8,17 +8,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from resmon.facts import Channel, Device, EnergySource, SensorStatus
 from resmon.sensors.base import NAN
-from resmon.sensors.cuda_visible import Visible, visible_devices
-from resmon.sensors.nvml_devices import FoundGpu, Place, energy_source, layout, merged, scan
 from resmon.sensors.nvml_errors import ABSENT, GPU_IS_LOST, LIBRARY_NOT_FOUND, explain
 from resmon.sensors.nvml_processes import OwnMemory
-from resmon.sensors.nvml_reader import DeviceReader
 from resmon.sensors.nvml_status import complaints, hidden_pids, nothing_visible, summary, unopened
 from resmon.sensors.torch_memory import cuda_uuids, initialized_torch
+
+if TYPE_CHECKING:  # the rest is imported where a driver answers: without one it would be paid for nothing
+    from resmon.sensors.nvml_devices import FoundGpu, Place
+    from resmon.sensors.nvml_reader import DeviceReader
 
 FROM_ENVIRONMENT: Final = "<CUDA_VISIBLE_DEVICES>"
 """The default of ``visible``: what the environment says, followed while it changes and CUDA is not initialised."""
@@ -58,7 +59,7 @@ class NvmlSensor:
         self._gpus: list[FoundGpu] = []
         self._refused: dict[int, int] = {}
         self._parts: tuple[tuple[Device, DeviceReader], ...] = ()  # replaced as a whole: any thread may look at it
-        self._mapping = Visible(uuids=())
+        self._note = ""  # what of CUDA's order is not certain
         self._cuda_order: tuple[str, ...] | None = None  # once CUDA itself could be asked; empty: it told nothing
         self._driver = ""
         self._failure = SensorStatus(name="nvml", state="looking")  # said while there is no driver or no device
@@ -72,7 +73,7 @@ class NvmlSensor:
         nvml, parts, again = self._nvml, self._parts, f"it is tried again every {self.retry_s:g} s"
         if nvml is None or self._down:
             return (self._failure,)
-        lines = [summary(parts, self._driver, self._mapping.note) if parts else self._failure]
+        lines = [summary(parts, self._driver, self._note) if parts else self._failure]
         lines += unopened(nvml, self._refused, again) + complaints(nvml, parts, again)
         alive = [device for device, reader in parts if device.index is not None and reader.lost is None]
         if not all(map(self._own_known, alive)):
@@ -143,7 +144,7 @@ class NvmlSensor:
         if torch is None:
             if self._environment() != self._seen_environment:
                 self._shape()
-        elif not self._mapping.certain and self._cuda_order is None:
+        elif self._note and self._cuda_order is None:
             self._cuda_order = cuda_uuids(torch, [uuid for gpu in self._gpus for uuid in gpu.physical.shown])
             self._shape()
 
@@ -168,6 +169,8 @@ class NvmlSensor:
         try:
             nvml.nvmlInit()
             self._pid = os.getpid()
+            from resmon.sensors.nvml_devices import merged, scan
+
             self._driver = nvml.nvmlSystemGetDriverVersion()
             found = scan(nvml)
         except nvml.NVMLError as error:
@@ -199,17 +202,19 @@ class NvmlSensor:
 
     def _shape(self) -> None:
         """Build readers, devices, channels and sources of what is visible; a new shape is a new generation."""
+        from resmon.sensors.cuda_visible import visible_devices
+        from resmon.sensors.nvml_devices import energy_source, layout
+
         value, order = self._seen_environment = self._environment()
-        self._mapping = visible_devices(value, [gpu.physical for gpu in self._gpus], order)
-        if self._cuda_order:
-            self._mapping = Visible(uuids=self._cuda_order)
+        visible = visible_devices(value, [gpu.physical for gpu in self._gpus], order)
+        uuids, self._note = (self._cuda_order, "") if self._cuda_order else (visible.uuids, visible.note)
         before = {device.id: reader for device, reader in self._parts}
         parts = []
-        for place in layout(self._mapping.uuids, self._gpus):
+        for place in layout(uuids, self._gpus):
             reader = self._reader(place, before.get(place.device.id))
             parts.append((replace(place.device, power_max_w=reader.limit_w), reader))
         self._parts = tuple(parts)
-        cause, remedy = nothing_visible(value, self._mapping.note, len(self._gpus), self._refused)
+        cause, remedy = nothing_visible(value, self._note, len(self._gpus), self._refused)
         self._failure = _unavailable(cause, remedy, detail=f"driver {self._driver}")
         sources = (energy_source(device, reader, shared=device.index is None) for device, reader in parts)
         new = (
@@ -223,6 +228,8 @@ class NvmlSensor:
 
     def _reader(self, place: Place, before: DeviceReader | None) -> DeviceReader:
         """A fresh reader where the device can be read, else the one it had, marked lost."""
+        from resmon.sensors.nvml_reader import DeviceReader
+
         if place.handle is not None:
             try:
                 return DeviceReader(self._nvml, place.handle, place.device.id, place.quantities, self._own, before)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resmon.facts import Device, SensorStatus
 from resmon.sensors.nvml_errors import NO_PERMISSION, explain
-from resmon.sensors.nvml_reader import DeviceReader
 
-Parts = Sequence[tuple[Device, DeviceReader]]
+if TYPE_CHECKING:
+    from resmon.sensors.nvml_reader import DeviceReader
+
+Parts: TypeAlias = "Sequence[tuple[Device, DeviceReader]]"
 
 
 def nothing_visible(value: str | None, note: str, gpu_count: int, refused: Mapping[int, int]) -> tuple[str, str]:
