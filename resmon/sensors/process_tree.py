@@ -218,21 +218,23 @@ class ProcessTree:
 
     def _refresh(self, process: _Process) -> bool:
         """Read one child; False when it is gone."""
-        read = self._files.read
-        if process.statm >= 0:
-            statm = read(process.statm)
-            stat = read(process.stat)
+        kept = process.statm >= 0
+        if kept:
+            statm = self._files.read(process.statm)
+            stat = self._files.read(process.stat)
         else:
             statm = self._peek(process.pid, "statm")
             stat = self._peek(process.pid, "stat")
             if self.unread and not (statm and stat):
                 return True
-        fields = stat[stat.rfind(b")") + 2 :].split(None, 20)
-        if len(fields) < 21 or fields[0] == b"X" or not statm:
+        wanted = 15 if kept else 20  # the start time tells apart processes that are opened anew each time
+        fields = stat[stat.rfind(b")") + 2 :].split(None, wanted)
+        if len(fields) <= wanted or fields[0] == b"X" or not statm:
             return False
-        if process.statm < 0 and process.started and process.started != fields[19]:
-            return False  # the number was used again
-        process.started = fields[19]
+        if not kept:
+            if process.started and process.started != fields[19]:
+                return False  # the number was used again
+            process.started = fields[19]
         process.alive = fields[0] != b"Z"
         process.cpu_s = (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) * _TICK_S
         sizes = statm.split(None, 3)
