@@ -21,6 +21,32 @@ export function hatch(context: CanvasRenderingContext2D, color: string, ground: 
   return context.createPattern(tile, "repeat") ?? color;
 }
 
+const widths = new Map<string, number>();
+const MOST_WIDTHS = 2000;
+let ruler: CanvasRenderingContext2D | null = null;
+let family = "sans-serif";
+
+/** The family in which `textWidth` measures: one page has one theme. */
+export function measureIn(font: string): void {
+  if (font === family) return;
+  family = font;
+  widths.clear();
+}
+
+/** Width of a text in px, without asking the layout; `font` is weight and size. */
+export function textWidth(text: string, font: string): number {
+  const key = `${font} ${text}`;
+  const kept = widths.get(key);
+  if (kept !== undefined) return kept;
+  ruler ??= document.createElement("canvas").getContext("2d");
+  if (!ruler) return 0;
+  ruler.font = `${font} ${family}`;
+  const width = ruler.measureText(text).width;
+  if (widths.size > MOST_WIDTHS) widths.clear();
+  widths.set(key, width);
+  return width;
+}
+
 /** A canvas of given height and of the width that its box has. Not shown to assistive technology. */
 export class Picture {
   readonly el = document.createElement("canvas");

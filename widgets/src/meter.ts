@@ -1,5 +1,6 @@
 // One meter: a value, its context, and a bar whose pattern says how well the value is known.
 
+import { textWidth } from "./canvas";
 import { h, setAttribute, setHidden, setText, setTip } from "./dom";
 import { THIN, UNKNOWN } from "./format";
 import type { Resource } from "./wire";
@@ -29,8 +30,8 @@ export interface Reading {
   readonly max: number;
 }
 
-/** Mean width of a character at 11 px. */
-const CHARACTER_PX = 6.1;
+/** Between value and context, with a little to spare. */
+const GAP_PX = 16;
 /** Below this a change of a bar is not visible. */
 const STEP = 0.0005;
 
@@ -72,8 +73,8 @@ export class Meter {
     setText(this.#value, r.value);
     setText(this.#unit, r.unit && THIN + r.unit);
     setText(this.#limit, r.limit && ` / ${r.limit}`);
-    const taken = (r.value.length + r.unit.length) * 10 + 10;
-    const fits = r.context.find((text) => text.length * CHARACTER_PX <= room - taken);
+    const taken = textWidth(r.value, "600 17px") + textWidth(THIN + r.unit, "12px") + GAP_PX;
+    const fits = r.context.find((text) => textWidth(text, "11px") <= room - taken);
     setText(this.#context, fits ?? "");
     const lost = r.context[0] !== undefined && fits !== r.context[0] ? r.context[0] : "";
     setTip(this.el, unknown ? r.reason : [r.more, lost].filter(Boolean).join("\n"));
@@ -92,11 +93,11 @@ export class Meter {
     const others = unknown ? 0 : clamp(r.othersTo ?? 0);
     const tick = clamp(r.tick ?? 0);
     if (Math.abs(ratio - this.#drawn.ratio) > STEP) {
-      this.#fill.style.transform = `translateX(${((ratio - 1) * 100).toFixed(2)}%)`;
+      this.#fill.style.transform = slide(ratio);
       this.#drawn.ratio = ratio;
     }
     if (Math.abs(others - this.#drawn.others) > STEP) {
-      this.#others.style.transform = `translateX(${((others - 1) * 100).toFixed(2)}%)`;
+      this.#others.style.transform = slide(others);
       this.#drawn.others = others;
     }
     setAttribute(this.#bar, "data-others", others - ratio > 0.002 ? "" : null);
@@ -106,6 +107,11 @@ export class Meter {
       this.#drawn.tick = tick;
     }
   }
+}
+
+/** At 0 it goes a little further, or rounding would leave a sliver. */
+function slide(ratio: number): string {
+  return ratio === 0 ? "translateX(-102%)" : `translateX(${((ratio - 1) * 100).toFixed(2)}%)`;
 }
 
 function clamp(x: number): number {

@@ -20,7 +20,10 @@ const GRAPHICS_MS = 250;
 const TEXT_MS = 500;
 /** A row that comes a little early is not put off: samples are never exactly on time. */
 const SLACK_MS = 30;
+/** Below, the state's word and the cell's title give way. */
 const TIGHT = 540;
+/** From here the legend has room for whole words. */
+const ROOMY = 860;
 
 export class Panel {
   readonly #store: Store;
@@ -100,7 +103,7 @@ export class Panel {
   #watch(): void {
     this.#width = this.#host.clientWidth;
     const resized = new ResizeObserver((entries) => {
-      const width = Math.round(entries[0]?.contentRect.width ?? 0);
+      const width = Math.round(entries[0]?.borderBoxSize[0]?.inlineSize ?? 0);
       if (width === 0 || width === this.#width) return;
       this.#width = width;
       this.#draw(true);
@@ -187,6 +190,7 @@ export class Panel {
     const size = sizeOf(this.#width);
     setAttribute(this.#root, "data-size", size);
     setAttribute(this.#root, "data-tight", this.#width < TIGHT ? "" : null);
+    setAttribute(this.#root, "data-roomy", this.#width >= ROOMY ? "" : null);
     const waiting = !frame || (!this.#store.row && !this.#store.complete);
     setAttribute(this.#root, "data-waiting", waiting ? "" : null);
     setHidden(this.#skeleton, frame !== null);
@@ -255,7 +259,7 @@ export class Panel {
     setAttribute(this.#root, "aria-label", ["resmon", cellName(store.cell)].filter(Boolean).join(", "));
     const prefixed = this.#energy.headlineUnit;
     const said = store.refused || store.said;
-    this.#header.state(state, said, this.#unit, prefixed, this.#paused, this.#expanded);
+    this.#header.state(state, { said, unit: this.#unit, prefixed, paused: this.#paused, expanded: this.#expanded });
     if (state.sign !== this.#spokenState) {
       this.#spokenState = state.sign;
       if (state.sign === "done" || state.sign === "failed") setText(this.#live, `${cellName(store.cell)} ${state.word}`);

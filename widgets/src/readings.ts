@@ -75,15 +75,16 @@ function memory(used: number, own: number, limit: number | null, word: string, r
   const scale = known(limit) && limit > 0 ? limit : NaN;
   const of = known(limit) ? shortGib(limit) : "";
   const others = mine && known(used) ? Math.max(0, used - own) : NaN;
-  const left = !mine ? "all processes" : known(others) ? `others ${shortGib(others)}` : "";
+  const left = !known(shown) ? "" : !mine ? "all processes" : known(others) ? `others ${shortGib(others)}` : "";
   const digits = gibDigits(shown);
   const context = of ? [[left, `${word} ${of}`].filter(Boolean).join(" · "), `/ ${of}`] : [left];
   const yours = mine ? `${digits} GiB yours` : `${digits} GiB of all processes, yours unknown`;
   return {
     value: digits,
     unit: "GiB",
-    ratio: shown / scale,
-    ...(known(others) ? { othersTo: used / scale } : {}),
+    // what nobody can tell to be yours is not drawn as yours
+    ratio: mine || !known(used) ? shown / scale : 0,
+    ...(known(used) ? { othersTo: used / scale } : {}),
     pattern: "measured",
     context: context.filter(Boolean),
     limit: of,

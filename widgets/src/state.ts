@@ -8,6 +8,8 @@ export type Sign = "running" | "paused" | "idle" | "stopped" | "done" | "failed"
 export interface PanelState {
   readonly sign: Sign;
   readonly word: string;
+  /** A few words beside it, where they matter. */
+  readonly beside: string;
   /** Said on hover, where there is more to it than the word. */
   readonly more: string;
 }
@@ -22,23 +24,20 @@ export function clock(store: Store, t: number): string {
 
 export function panelState(store: Store, paused: boolean, nowMs: number): PanelState {
   const last = store.row?.t ?? store.series.newest;
-  const at = Number.isFinite(last) ? ` at ${clock(store, last)}` : "";
-  if (store.disconnected) {
-    return { sign: "gone", word: "disconnected", more: `the kernel no longer answers; last values${at || " unknown"}` };
-  }
-  if (store.monitor === "stopped") return { sign: "stopped", word: "stopped", more: store.said || `measuring was stopped${at}` };
-  if (paused) return { sign: "paused", word: "paused, still measuring", more: "only the drawing is paused" };
+  const values = Number.isFinite(last) ? `last values ${clock(store, last)}` : "no values yet";
+  const state = (sign: Sign, word: string, more = "", beside = ""): PanelState => ({ sign, word, more, beside });
+  if (store.disconnected) return state("gone", "disconnected", "the kernel no longer answers", values);
+  if (store.monitor === "stopped") return state("stopped", "stopped", store.said || "measuring was stopped", values);
+  if (paused) return state("paused", "paused, still measuring", "only the drawing is paused");
   const cell = store.cell;
   if (cell?.state === "running") {
     const quiet = nowMs - store.rowAt;
-    return quiet > QUIET_MS
-      ? { sign: "running", word: `no message for ${format_duration(quiet / 1000)}`, more: `last values${at}; the kernel may be busy or gone` }
-      : { sign: "running", word: "running", more: "" };
+    if (!(quiet > QUIET_MS)) return state("running", "running");
+    const silent = `no message for ${format_duration(quiet / 1000)}`;
+    return state("running", "running", "the kernel may be busy, or gone", silent);
   }
-  if (cell?.state === "failed") {
-    return { sign: "failed", word: `failed: ${cell.error ?? "error"}`, more: "measured up to there" };
-  }
-  if (cell?.state === "done") return { sign: "done", word: "done", more: `last values${at}` };
-  if (!store.schema || (!store.row && !store.complete)) return { sign: "waiting", word: "waiting for the kernel", more: "" };
-  return { sign: "idle", word: "idle", more: `no cell runs: nothing is sent; last values${at || " none yet"}` };
+  if (cell?.state === "failed") return state("failed", `failed: ${cell.error ?? "error"}`, "", "measured up to there");
+  if (cell?.state === "done") return state("done", "done", values);
+  if (!store.schema || (!store.row && !store.complete)) return state("waiting", "waiting for the kernel");
+  return state("idle", "idle", "no cell runs, so nothing is sent", values);
 }

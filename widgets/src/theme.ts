@@ -1,5 +1,7 @@
 // Light or dark, and the colours as the browser resolves them: canvases cannot read custom properties.
 
+import { measureIn } from "./canvas";
+
 export interface Palette {
   readonly text: string;
   readonly surface: string;
@@ -95,6 +97,8 @@ export class Theme {
   }
 
   #read(): Palette {
+    const font = getComputedStyle(this.#root).fontFamily;
+    measureIn(font);
     const of = (name: string): string => this.#resolve(`var(--rm-${name})`);
     return {
       text: of("text"),
@@ -109,7 +113,7 @@ export class Theme {
       cpu: of("cpu"),
       memory: of("memory"),
       io: of("io"),
-      font: getComputedStyle(this.#root).fontFamily,
+      font,
     };
   }
 }

@@ -33,10 +33,11 @@ export class Ground {
     c.textBaseline = "alphabetic";
     this.#cells(c, { left, right: left + width, bottom, x }, cells, newest, palette);
     c.font = `${SMALL}px ${palette.font}`;
-    for (const { plot, top } of plots) this.#grid(c, plot, top, left, width, palette);
+    for (const { plot, top } of plots) this.#grid(c, plot, top, { left, width, empty: Number.isNaN(newest) }, palette);
+    if (Number.isNaN(newest)) return;
     c.fillStyle = palette.muted;
     c.strokeStyle = palette.frame;
-    const most = Math.max(2, Math.floor(width / 70));
+    const most = Math.max(2, Math.floor(width / 84));
     for (const { at, label } of timeTicks(window, offset, most)) {
       const tick = Math.round(x(at)) + 0.5;
       line(c, tick, bottom, tick, bottom + 4);
@@ -73,7 +74,8 @@ export class Ground {
     }
   }
 
-  #grid(c: CanvasRenderingContext2D, plot: Plot, top: number, left: number, width: number, palette: Palette): void {
+  #grid(c: CanvasRenderingContext2D, plot: Plot, top: number, at: { left: number; width: number; empty: boolean }, palette: Palette): void {
+    const { left, width, empty } = at;
     const unit = plot.strip.unit(plot.top);
     c.lineWidth = 1;
     const values = plot.strip.top ? [0, 0.5, 1].map((part) => (part * plot.top) / unit) : valueTicks(plot.top / unit);
@@ -81,6 +83,7 @@ export class Ground {
       const y = Math.round(top + plot.y(value * unit)) + 0.5;
       c.strokeStyle = value === 0 ? palette.frame : palette.hairline;
       line(c, left, y, left + width, y);
+      if (empty && value > 0) return;
       const label = trimmed(value);
       c.fillStyle = palette.muted;
       c.fillText(label, left - 5 - c.measureText(label).width, y + 3.5);

@@ -10,6 +10,8 @@ import type { Dash, Line, Strip } from "./strips";
 export const DASHES: Record<Dash, number[]> = { solid: [], dashed: [4, 2.5], dotted: [1.5, 2.5] };
 const AREA = 0.3;
 const BAND = 0.22;
+/** The strip's title stands above its data. */
+const HEADROOM = 1.2;
 
 export class Plot {
   readonly el = document.createElement("div");
@@ -73,7 +75,7 @@ export class Plot {
     }
     if (!this.strip.top) {
       const unit = this.strip.id === "memory" ? 1024 ** 3 : 1;
-      this.top = scaleTop((most * 1.05) / unit, this.top / unit) * unit;
+      this.top = scaleTop((most * HEADROOM) / unit, this.top / unit) * unit;
     }
     this.#plot.setData([x, ...columns] as uPlot.AlignedData, true);
   }

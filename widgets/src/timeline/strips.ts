@@ -12,6 +12,7 @@ type ColorName = "gpu" | "cpu" | "memory";
 
 /** One line of a strip; `at(i)` is its value at point i of the series, NaN for unknown. */
 export interface Line {
+  /** Asked again at each drawing: a sum names how many devices are in it now. */
   readonly name: string;
   readonly color: ColorName & keyof Palette;
   readonly dash: Dash;
@@ -160,12 +161,14 @@ function power(schema: Schema, series: Series): Line[] {
   };
   if (known.length) {
     const estimated = known.every(({ gpu }) => gpu.power_basis === "estimated");
-    // a device that does not report now is not in the sum, and the name says how many are
-    const now = known.filter(({ column }) => series.length && !Number.isNaN(valueAt(column, series.length - 1)));
-    const count = now.length || known.length;
-    const one = (now[0] ?? known[0])?.gpu.label ?? "GPU";
     lines.push({
-      name: `${count === 1 ? one : `${count} GPUs`}${estimated ? " est." : ""}`,
+      // a device that does not report now is not in the sum
+      get name() {
+        const now = known.filter(({ column }) => series.length && !Number.isNaN(valueAt(column, series.length - 1)));
+        const count = now.length || known.length;
+        const one = (now[0] ?? known[0])?.gpu.label ?? "GPU";
+        return `${count === 1 ? one : `${count} GPUs`}${estimated ? " est." : ""}`;
+      },
       color: "gpu",
       dash: "solid",
       fill: estimated ? "hatched" : "solid",

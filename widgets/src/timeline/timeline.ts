@@ -204,13 +204,16 @@ export class Timeline implements Section {
   }
 
   #moveLabels({ store }: Frame): void {
+    setHidden(this.#ends, !store.series.length);
+    const first = store.series.firstAt(this.#shown.from);
     const last = Math.min(store.series.length, store.series.firstAt(this.#shown.to) + 1) - 1;
     for (const { plot, top } of this.#plots) {
       const labels = this.#labels.filter((label) => label.plot === plot);
       const wanted = labels.map(({ line }) => {
-        const at = lastKnown(line, last);
+        const at = lastKnown(line, first, last);
         return Number.isNaN(at) ? plot.strip.height : plot.y(at);
       });
+      for (const { word, line } of labels) setText(word, line.name);
       const places = spread(wanted, LABEL_GAP, plot.strip.height + 2);
       labels.forEach(({ el }, i) => {
         const transform = `translateY(${Math.round(top + (places[i] as number) - 8)}px)`;
@@ -379,8 +382,8 @@ export class Timeline implements Section {
   }
 }
 
-function lastKnown(line: Line, last: number): number {
-  for (let i = last; i >= Math.max(0, last - 50); i -= 1) {
+function lastKnown(line: Line, first: number, last: number): number {
+  for (let i = last; i >= first; i -= 1) {
     const at = line.at(i);
     if (!Number.isNaN(at)) return at;
   }

@@ -2,6 +2,7 @@
 
 import { Picture, strokeLine } from "../canvas";
 import { h, setHidden, setText, swatch } from "../dom";
+import { gibDigits } from "../format";
 import type { Frame, Section } from "../frame";
 import { density } from "../frame";
 import { Meter } from "../meter";
@@ -78,11 +79,15 @@ class Line {
     this.#drawSpark(frame);
   }
 
-  #read({ store, schema }: Frame): void {
+  #read(frame: Frame): void {
+    const { store, schema } = frame;
     const gpu = schema.gpus[this.#gpu];
     this.#utilization.read(gpu ? gpuUtilization(store, this.#gpu, gpu) : hostUtilization(store, schema));
     const memory = gpu ? gpuMemory(store, this.#gpu, gpu) : hostMemory(store, schema);
-    this.#memory.read({ ...memory, more: memory.context[0] ?? "" });
+    // a line has no room for "others 22.4": where all of it is theirs, it is the value, and the state says so
+    const theirs = gpu !== undefined && notYours(frame, this.#gpu);
+    const value = theirs ? gibDigits(store.value(`gpu.${this.#gpu}.memory_used_bytes`)) : memory.value;
+    this.#memory.read({ ...memory, value, more: memory.context[0] ?? "" });
     const power = gpu ? gpuPower(store, this.#gpu, gpu) : hostPower(store, schema);
     this.#power.read({ ...power, more: power.more ?? power.context[0] ?? "" });
   }
@@ -125,7 +130,7 @@ function headings({ schema }: Frame): HTMLElement {
   const memory = h(
     "span",
     "rm-heading",
-    h("span", "", "Memory", h("span", "rm-legend-word", same)),
+    h("span", "", "Memory", h("span", "rm-legend-word rm-total", same)),
     h("span", "rm-head-unit", "GiB"),
     swatch("yours", "memory"),
     h("span", "rm-legend-word", "yours"),

@@ -239,7 +239,8 @@ export function matrixHeadings(schema: Schema): HTMLElement {
   const bases = new Set([schema.host.power_basis, ...schema.gpus.map((gpu) => gpu.power_basis)]);
   const power = h("span", "rm-heading", "Power");
   const both = bases.has("measured") && bases.has("estimated");
-  if (bases.has("measured")) power.append(swatch("measured"), "measured");
+  const short = (word: string, cut: string): Node[] => [h("span", "rm-long", word), h("span", "rm-short", cut)];
+  if (bases.has("measured")) power.append(swatch("measured"), ...(both ? short("measured", "meas.") : ["measured"]));
   if (bases.has("estimated")) power.append(swatch("estimated"), both ? "est." : "estimated");
   const memory = h("span", "rm-heading", "Memory", swatch("yours", "memory"), "yours", swatch("others", "memory"), "others");
   return h("div", "rm-row rm-headings", h("span"), h("span", "", "Utilisation"), memory, power, h("span", "", "Temp."));

@@ -117,8 +117,14 @@ class Box {
   }
 }
 
+function headings(): HTMLElement {
+  const names = ["", "Utilisation", "Memory", "Power", "Temp."];
+  return h("div", "rm-row rm-headings", ...names.map((name) => h("span", "", name)));
+}
+
 export class Distribution implements Section {
-  readonly el = h("div", "rm-row rm-device rm-distribution");
+  readonly #rows = h("div", "rm-row rm-device rm-distribution");
+  readonly el = h("div", "", headings(), this.#rows);
   readonly #name = h("b", "rm-label");
   readonly #heat = h("b", "rm-num");
   readonly #heatRange = h("span", "rm-sub");
@@ -128,7 +134,7 @@ export class Distribution implements Section {
     setText(this.#name, `${schema.gpus.length} GPUs`);
     this.#boxes = MEASURES.map((measure) => new Box(measure));
     const heat = h("div", "rm-heat", h("span", "rm-value", this.#heat, h("span", "rm-unit", `${THIN}°C`)), this.#heatRange);
-    this.el.replaceChildren(h("div", "rm-name", this.#name, h("span", "rm-sub", "median, range")), ...this.#boxes.map((box) => box.el), heat);
+    this.#rows.replaceChildren(h("div", "rm-name", this.#name, h("span", "rm-sub", "median, range")), ...this.#boxes.map((box) => box.el), heat);
   }
 
   resize(): void {}

@@ -1,7 +1,7 @@
 // Energy of this cell and of the session: measured and estimated are two rows on one scale, never one total.
 
 import { Picture, hatch } from "../canvas";
-import { h, setHidden, setText, setTip, swatch } from "../dom";
+import { h, setAttribute, setHidden, setText, setTip, swatch } from "../dom";
 import type { EnergyText } from "../format";
 import {
   THIN,
@@ -73,6 +73,7 @@ class EnergyRow {
   readonly #cellBox = h("td", "rm-energy-cell", this.#cell.el);
   readonly #bar = new Picture("rm-energy-bar", BAR_TOP * 2 + BAR_HEIGHT);
   readonly #parts = h("div", "rm-parts");
+  readonly #share = h("td", "rm-share", this.#bar.el, this.#parts);
   readonly #now = h("b");
   readonly #nowUnit = h("span");
   readonly #without = h("span", "rm-sub");
@@ -84,8 +85,11 @@ class EnergyRow {
     how.scope = "row";
     const session = h("td", "rm-session", h("span", "rm-key", "session"), this.#session.el);
     const now = h("td", "rm-now", h("span", "rm-now-value", this.#now, this.#nowUnit), this.#without);
-    const share = h("td", "rm-share", this.#bar.el, this.#parts);
-    this.el = h("tr", "rm-energy-row", how, this.#cellBox, share, session, now);
+    this.el = h("tr", "rm-energy-row", how, this.#cellBox, this.#share, session, now);
+  }
+
+  get prefix(): number | undefined {
+    return this.#cell.prefix;
   }
 
   forgetPrefixes(): void {
@@ -97,7 +101,8 @@ class EnergyRow {
     this.#bar.measure();
   }
 
-  text(frame: Frame): void {
+  /** `prefix` is that of the leading row, in which an unknown value is written. */
+  text(frame: Frame, prefix?: number): void {
     const { store, schema, unit } = frame;
     const measured = this.basis === "measured";
     const parts = measured ? measuredParts : estimatedParts;
@@ -107,14 +112,15 @@ class EnergyRow {
       store.value(`${scope}.${this.basis}_high_j`),
     ];
     setText(this.#caption, measured ? schema.measured_caption : schema.estimated_caption);
-    const cell = parts(...read("cell"), unit, this.#cell.prefix);
+    const cell = parts(...read("cell"), unit, this.#cell.prefix ?? prefix);
     this.#cell.show(cell);
     this.unit = cell.unit;
-    this.#session.show(parts(...read("session"), unit, this.#session.prefix));
+    this.#session.show(parts(...read("session"), unit, this.#session.prefix ?? prefix));
     const unknown = cell.value === UNKNOWN;
     const reason = measured && schema.no_measured_reason ? schema.no_measured_reason : "";
     const pieces = unknown && reason ? [`${reason}, see `, h("code", "", "%resmon doctor")] : partTexts(sourcesOf(store, schema, this.basis), cell, unit);
     setParts(this.#parts, pieces);
+    setAttribute(this.#share, "data-reason", unknown && reason ? "" : null);
     setTip(this.#cellBox, unknown && store.row ? reason || "no energy was seen in this cell yet" : null);
     if (unknown) this.#cellBox.tabIndex = 0;
     else this.#cellBox.removeAttribute("tabindex");
@@ -153,7 +159,9 @@ class EnergyRow {
     }
     const low = store.value(`cell.${this.basis}_low_j`);
     const high = store.value(`cell.${this.basis}_high_j`);
-    if (known(low) && known(high) && high > 0) whisker(c, x(low), x(high), palette);
+    const value = store.value(`cell.${this.basis}_j`);
+    if (known(value) && known(low) && known(high) && high > 0) whisker(c, x(low), x(high), palette);
+    if (!known(value) && store.row) uncovered(c, width, palette);
   }
 
   #power({ store, schema }: Frame): void {
@@ -174,6 +182,14 @@ class EnergyRow {
     setText(this.#without, partial ? `without ${listed(without)}` : "");
     setTip(this.#without, partial && without.length > 1 ? without.join(", ") : null);
   }
+}
+
+function uncovered(c: CanvasRenderingContext2D, width: number, palette: Palette): void {
+  c.strokeStyle = palette.muted;
+  c.lineWidth = 1;
+  c.setLineDash([3, 2]);
+  c.strokeRect(0.5, BAR_TOP + 0.5, width - 1, BAR_HEIGHT - 1);
+  c.setLineDash([]);
 }
 
 function listed(names: readonly string[]): string {
@@ -340,8 +356,9 @@ export class EnergySection implements Section {
       this.#measured.forgetPrefixes();
       this.#estimated.forgetPrefixes();
     }
-    this.#measured.text(frame);
-    this.#estimated.text(frame);
+    this.#leading.text(frame);
+    const second = this.#leading === this.#measured ? this.#estimated : this.#measured;
+    second.text(frame, this.#leading.prefix);
     setText(this.#session, sessionHeading(frame));
     const now = store.row?.t ?? NaN;
     const lost = store.watch.lost.filter((l) => l.what === "power");

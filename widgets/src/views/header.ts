@@ -9,6 +9,16 @@ import { shortName } from "../readings";
 import type { PanelState, Sign } from "../state";
 import type { Cell } from "../wire";
 
+/** What the buttons show. */
+export interface Controls {
+  readonly said: string;
+  readonly unit: EnergyUnit;
+  /** The unit with the headline's prefix. */
+  readonly prefixed: string;
+  readonly paused: boolean;
+  readonly expanded: boolean;
+}
+
 export interface Commands {
   pause(): void;
   stop(): void;
@@ -225,15 +235,16 @@ export class Header implements Section {
   }
 
   /** What can change without a row: state, buttons, units. */
-  state(state: PanelState, said: string, unit: EnergyUnit, prefixed: string, paused: boolean, expanded: boolean): void {
+  state(state: PanelState, { said, unit, prefixed, paused, expanded }: Controls): void {
     if (state.sign !== this.#signShown) {
       this.#signShown = state.sign;
       this.#sign.replaceChildren(icon("", 14, ...SIGNS[state.sign]));
     }
     setText(this.#word, state.word);
-    setAttribute(this.#status, "aria-label", [state.word, state.more].filter(Boolean).join(", "));
-    setTip(this.#status, [state.word, state.more].filter(Boolean).join("\n"));
-    setText(this.#more, state.sign === "failed" ? state.more : "");
+    setAttribute(this.#status, "aria-label", [state.word, state.beside, state.more].filter(Boolean).join(", "));
+    setTip(this.#status, [state.word, state.beside, state.more].filter(Boolean).join("\n"));
+    setText(this.#more, state.beside);
+    setAttribute(this.#more, "data-word", state.word);
     setText(this.#said, said);
     setTip(this.#said, said);
     setHidden(this.#said, !said);
