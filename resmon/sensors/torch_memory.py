@@ -10,7 +10,7 @@ from resmon.facts import Channel, Device, EnergySource, SensorStatus
 from resmon.sensors.base import NAN
 
 if TYPE_CHECKING:
-    from resmon.sensors.nvml import NvmlSensor
+    from resmon.sensors.base import Sensor
 
 _QUANTITIES = {
     "allocator_allocated_bytes": ("allocated_bytes", "current"),
@@ -49,7 +49,7 @@ class TorchMemorySensor:
 
     name = "torch"
 
-    def __init__(self, nvml: NvmlSensor | None = None) -> None:
+    def __init__(self, nvml: Sensor | None = None) -> None:
         self.generation = 0
         self.devices: tuple[Device, ...] = ()
         self.channels: tuple[Channel, ...] = ()
