@@ -26,8 +26,8 @@ READY = """() => {
     return Boolean(panel?.content?.widgets?.length && session.isReady && kernel
                    && kernel.connectionStatus === "connected" && kernel.status === "idle");
 }"""
-NOTHING_RUNS = f"""() => {CURRENT}.sessionContext.session.kernel.status === "idle"
-    && {CURRENT}.content.widgets.every(cell => !cell.inputArea?.promptNode.textContent.includes("*"))"""
+WAITING = f'{CURRENT}.content.widgets.some(cell => cell.inputArea?.promptNode.textContent.includes("*"))'
+NOTHING_RUNS = f'() => {CURRENT}.sessionContext.session.kernel.status === "idle" && !{WAITING}'
 
 
 class NotebookPage:
@@ -86,8 +86,11 @@ class NotebookPage:
         self.wait_until(NOTHING_RUNS, timeout_s)
 
     def kernel_status(self) -> str:
-        """Return what the front end knows of the kernel: idle, busy, …"""
-        return str(self.page.evaluate(f"{CURRENT}.sessionContext.session.kernel.status"))
+        """Return ``"busy"`` while a cell runs or waits, else what the front end knows of the kernel.
+
+        The front end alone would say idle in the middle of a cell: each message on a subshell ends with an idle.
+        """
+        return str(self.page.evaluate(f'{WAITING} ? "busy" : {CURRENT}.sessionContext.session.kernel.status'))
 
     def cell(self, index: int) -> Locator:
         return self.page.locator(".jp-NotebookPanel:visible .jp-Notebook .jp-Cell").nth(index)
