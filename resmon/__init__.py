@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from resmon import energy, errors, testing
     from resmon.comparison import Comparison, compare
     from resmon.errors import ResmonError, ResmonWarning
-    from resmon.facts import Energy, EnergyComponent, Measurement, Sample
+    from resmon.facts import Sample
     from resmon.monitor import Monitor, get_monitor, measure
     from resmon.playback import replay
     from resmon.progress import track
+    from resmon.results import Energy, EnergyComponent, Measurement
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Comparison": "comparison",
-    "Energy": "facts",
-    "EnergyComponent": "facts",
-    "Measurement": "facts",
+    "Energy": "results",
+    "EnergyComponent": "results",
+    "Measurement": "results",
     "Monitor": "monitor",
     "ResmonError": "errors",
     "ResmonWarning": "errors",

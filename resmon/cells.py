@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from resmon.facts import Measurement
+from resmon.results import Measurement
 from resmon.windows import Window
 
 CellState = Literal["running", "done", "failed"]

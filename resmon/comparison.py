@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resmon import units
-from resmon.facts import Basis, Measurement
+from resmon.facts import Basis
+from resmon.results import Measurement
 from resmon.views import table
 from resmon.views.content import MARKS
 from resmon.views.escape import markup, plain, shortened

@@ -13,9 +13,9 @@ from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, Intera
 from IPython.display import DisplayHandle, display
 
 from resmon.cells import Cell, CellLog
-from resmon.facts import Measurement
 from resmon.monitor import Monitor
 from resmon.options import CellOptions, split_cell
+from resmon.results import Measurement
 from resmon.views import escape, text
 from resmon.views.live import Live
 from resmon.windows import Window, describe_error

@@ -16,9 +16,10 @@ from typing import Self, cast
 from resmon.blocks import Row
 from resmon.clock import Clock, DrivenClock, MonotonicClock
 from resmon.errors import MonitorError, ResmonWarning
-from resmon.facts import HOST, Device, Energy, GpuReading, HostReading, Limits, Sample, SensorStatus
+from resmon.facts import HOST, Device, GpuReading, HostReading, Limits, Sample, SensorStatus
 from resmon.history import History, HistoryView
 from resmon.record import FlightRecord
+from resmon.results import Energy
 from resmon.sampler import CPU_S, MISSED, Sampler
 from resmon.sensors import Sensor, Sensors, default_sensors
 from resmon.sensors.wording import why_nothing_is_measured

@@ -10,10 +10,11 @@ from typing import Any
 
 from resmon.clock import Ticking
 from resmon.errors import RecordError
-from resmon.facts import Channel, Device, EnergySource, Limits, Measurement, SensorStatus
+from resmon.facts import Channel, Device, EnergySource, Limits, SensorStatus
 from resmon.monitor import Monitor
 from resmon.record import record_directory
 from resmon.record_reading import RecordedRun, read_record
+from resmon.results import Measurement
 from resmon.sensors import NAN
 from resmon.spans import Work, measure_span
 

@@ -7,8 +7,9 @@ from typing import Literal, NamedTuple, Protocol
 
 from resmon.clock import Clock
 from resmon.energy import Reading, combine, span_component
-from resmon.facts import HOST, Device, Energy, EnergySource, GpuUse, HostUse, Limits, Measurement, Series
+from resmon.facts import HOST, Device, EnergySource, Limits
 from resmon.history import History, HistoryView
+from resmon.results import Energy, GpuUse, HostUse, Measurement, Series
 from resmon.sampler import CPU_S, MISSED, Sampler, meter_channels
 from resmon.sensors.throttle import HELD_BACK, reasons
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self, cast
 
 from resmon.clock import DrivenClock
-from resmon.facts import Energy, Measurement
+from resmon.results import Energy, Measurement
 from resmon.spans import Watched, Work, measure_span, span_energy
 
 EDGE_WAIT_S = 0.001

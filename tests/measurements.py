@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from resmon.facts import (
-    HOST,
-    Basis,
-    Device,
-    Energy,
-    EnergyComponent,
-    GpuUse,
-    HostUse,
-    Measurement,
-    Series,
-)
+from resmon.facts import HOST, Basis, Device
+from resmon.results import Energy, EnergyComponent, GpuUse, HostUse, Measurement, Series
 from resmon.units import GIB
 
 STARTED = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

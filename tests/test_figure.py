@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from resmon.comparison import compare
-from resmon.facts import Measurement, Series
+from resmon.results import Measurement, Series
 from resmon.views import figure
 from tests.measurements import HOSTILE, component, energy, gpu, measurement, series
 

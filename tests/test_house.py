@@ -16,7 +16,7 @@ import resmon
 PACKAGE = Path(resmon.__file__).parent
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"facts", "errors", "units", "clock"}),
+    frozenset({"facts", "results", "errors", "units", "clock"}),
     frozenset({"energy"}),
     frozenset({"sensors"}),
     frozenset({"blocks", "history", "record", "record_reading"}),
@@ -32,7 +32,7 @@ WINGS = FLOORS[-2]
 """Rooms that never import each other."""
 
 EXCEPTIONS = {
-    ("facts", "views"): "a Measurement shows itself: its reprs and .figure() call the views, late",
+    ("results", "views"): "a Measurement shows itself: its reprs and .figure() call the views, late",
 }
 """Imports that point up, from room to room, each with its reason."""
 

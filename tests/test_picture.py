@@ -8,7 +8,7 @@ import itertools
 import pytest
 from PIL import Image
 
-from resmon.facts import Measurement, Series
+from resmon.results import Measurement, Series
 from resmon.units import GIB
 from resmon.views import picture, timeline
 from resmon.views.timeline import Strip

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from resmon.facts import Measurement, Series
+from resmon.results import Measurement, Series
 from resmon.views import escape, summary, text
 from tests.measurements import HOSTILE, component, energy, gpu, measurement
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resmon.facts import Measurement
 from resmon.monitor import Monitor
+from resmon.results import Measurement
 from resmon.testing import ManualClock, ScriptedSensor, scripted_gpu, scripted_host
 
 

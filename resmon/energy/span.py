@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from resmon.energy.meter import Reading
-from resmon.facts import Energy, EnergyComponent, EnergySource
+from resmon.facts import EnergySource
+from resmon.results import Energy, EnergyComponent
 
 COUNTER_PERIOD_S = 0.1
 """Assumed period of an energy counter until a device is calibrated: the longest published for these sensors."""
@@ -66,7 +67,7 @@ def span_component(
 
 
 def combine(components: Iterable[EnergyComponent], not_covered: Sequence[str] = ()) -> Energy:
-    """An :class:`~resmon.facts.Energy` of these components.
+    """An :class:`~resmon.results.Energy` of these components.
 
     Bounds are added linearly: gain errors of one kind of sensor can be common to all its devices, so that quadrature
     would claim more than is known.

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from resmon import units
-from resmon.facts import Basis, EnergyComponent, GpuUse, Measurement
+from resmon.facts import Basis
+from resmon.results import EnergyComponent, GpuUse, Measurement
 from resmon.views.escape import plain, shortened
 from resmon.views.table import Cell, Column, Row
 

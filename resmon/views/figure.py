@@ -13,7 +13,7 @@ from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
 from resmon import units
-from resmon.facts import Measurement
+from resmon.results import Measurement
 from resmon.views import timeline
 from resmon.views.content import MARKS, outcome
 from resmon.views.escape import plotly as escaped

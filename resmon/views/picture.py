@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from resmon.facts import Measurement
+from resmon.results import Measurement
 from resmon.views import timeline
 from resmon.views.timeline import Layer, Strip, Values
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from resmon import units
 from resmon.cells import Cell
-from resmon.facts import Energy, SensorStatus
+from resmon.facts import SensorStatus
+from resmon.results import Energy
 from resmon.views.table import Column, Row, to_html, to_text
 
 

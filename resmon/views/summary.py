@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 
-from resmon.facts import Measurement
+from resmon.results import Measurement
 from resmon.views import content, picture, table, text, timeline
 from resmon.views.escape import markup
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resmon import units
-from resmon.facts import Measurement
+from resmon.results import Measurement
 from resmon.views import content, table
 from resmon.views.escape import plain, shortened
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resmon import units
-from resmon.facts import HOST, Basis, EnergyKind, GpuUse, Measurement
+from resmon.facts import HOST, Basis, EnergyKind
+from resmon.results import GpuUse, Measurement
 from resmon.views.escape import plain, shortened
 
 Values = tuple[float | None, ...]
