@@ -71,6 +71,7 @@ class Sampler:
         self.history = history
         self.clock = clock
         self.interval_s = interval_s
+        self._last_interval_s = interval_s
         self.missed = 0
         self.ticks = 0
         self.cpu_s = 0.0
@@ -203,7 +204,9 @@ class Sampler:
             values: list[float] = []
             for sensor, width in plan.sensors:
                 values += self._read(sensor, width, at_s)
-            max_gap_s = GAP_PERIODS * self.interval_s
+            # The stretch since the last tick was planned at the rate that was in force then.
+            max_gap_s = GAP_PERIODS * max(self.interval_s, self._last_interval_s)
+            self._last_interval_s = self.interval_s
             for meter, value, low, high in plan.feeds:
                 reading = values[value]
                 known = reading == reading

@@ -92,7 +92,7 @@ def test_every_room_has_its_floor() -> None:
 
 def test_the_graph_is_seen() -> None:
     assert "sensors.base" in GRAPH["sensors"]
-    assert "views.summary" in GRAPH["facts"], "a late import"
+    assert "views.summary" in GRAPH["results"], "a late import"
     assert "monitor" in GRAPH[""], "an import for types"
 
 

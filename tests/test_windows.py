@@ -236,3 +236,17 @@ def test_a_model_gives_way_to_a_counter_that_wakes_up(clock: ManualClock) -> Non
         counter.generation += 1
         clock.advance(1.0)
         assert [c.basis for c in measured(monitor, clock, 2.0).energy.components] == ["measured"]
+
+
+def test_a_slower_rate_while_idle_is_no_gap() -> None:
+    monitor, clock, _ = only_gpu(power_w=100.0)
+    with monitor:
+        with monitor.measure("idle, then busy") as window:
+            monitor.set_idle(idle=True)
+            clock.advance(10.0)
+            monitor.set_idle(idle=False)
+            clock.advance(10.0)
+        assert window.measurement is not None
+        (part,) = window.measurement.energy.components
+        assert part.energy_j == pytest.approx(2000.0)
+        assert part.coverage == pytest.approx(1.0)
