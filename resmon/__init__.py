@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from resmon.comparison import Comparison, compare
     from resmon.errors import ResmonError, ResmonWarning
     from resmon.facts import Sample
-    from resmon.monitor import Monitor, get_monitor, measure
+    from resmon.monitor import Monitor
     from resmon.playback import replay
+    from resmon.process import get_monitor, measure
     from resmon.progress import track
     from resmon.results import Energy, EnergyComponent, Measurement
 
@@ -33,8 +34,8 @@ _HOME = {
     "ResmonWarning": "errors",
     "Sample": "facts",
     "compare": "comparison",
-    "get_monitor": "monitor",
-    "measure": "monitor",
+    "get_monitor": "process",
+    "measure": "process",
     "replay": "playback",
     "track": "progress",
 }

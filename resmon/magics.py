@@ -10,8 +10,9 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from resmon import __version__, units
 from resmon.hooks import CellHooks
-from resmon.monitor import Monitor, get_monitor
+from resmon.monitor import Monitor
 from resmon.options import CELL_OPTIONS, WORDS, parse_cell_options, strip_magic, usage
+from resmon.process import get_monitor
 from resmon.views import escape, reports
 from resmon.views.live import Live
 

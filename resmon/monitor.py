@@ -340,36 +340,7 @@ class Monitor:
 _monitors: weakref.WeakSet[Monitor] = weakref.WeakSet()
 
 
-class _Own:
-    """This process's own monitor."""
-
-    def __init__(self) -> None:
-        self.monitor: Monitor | None = None
-        self.lock = threading.Lock()
-
-
-_own = _Own()
-
-
-def get_monitor() -> Monitor:
-    """This process's monitor, started on first use. In a forked child a new one."""
-    with _own.lock:
-        if _own.monitor is None:
-            _own.monitor = Monitor()
-        return _own.monitor.start()
-
-
-def measure(name: str = "", items: float | None = None, items_unit: str = "items") -> Window:
-    """``with resmon.measure("epoch 1", items=50_000) as window: ...``; then ``window.measurement``.
-
-    Nestable, thread-safe and exception-safe; never waits in the measured code for more than 1 ms at either end.
-    See :meth:`Monitor.measure`.
-    """
-    return get_monitor().measure(name, items, items_unit)
-
-
 def _after_fork_in_child() -> None:
-    _own.__init__()  # type: ignore[misc]  # a new lock: the old one may be held by a thread that is not here
     for monitor in tuple(_monitors):
         monitor.after_fork()
 

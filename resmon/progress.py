@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from resmon import units
-from resmon.monitor import Monitor, get_monitor
+from resmon.monitor import Monitor
+from resmon.process import get_monitor
 from resmon.results import Measurement
 from resmon.windows import Window, describe_error
 

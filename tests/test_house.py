@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"sensors"}),
     frozenset({"blocks", "history", "record", "record_reading"}),
     frozenset({"sampler", "spans", "windows"}),
-    frozenset({"monitor", "cells"}),
+    frozenset({"monitor", "process", "cells"}),
     frozenset({"views", "comparison", "progress", "playback", "testing"}),
     frozenset({"distributed", "scheduling", "tuning", "integrations"}),
     frozenset({"magics", "hooks", "options"}),

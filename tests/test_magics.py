@@ -15,7 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 import resmon
-from resmon import monitor as monitors
+from resmon import process
 from resmon.monitor import Monitor
 from resmon.sensors.host import HostSensor
 from resmon.testing import scripted_gpu
@@ -28,7 +28,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def loaded(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     """A shell in which resmon watches the real host and a scripted GPU."""
     gpu = scripted_gpu(0, energy_j=lambda t: 300.0 * t)
-    monkeypatch.setattr(monitors._own, "monitor", Monitor(0.1, sensors=[HostSensor(), gpu]))
+    monkeypatch.setattr(process.own, "monitor", Monitor(0.1, sensors=[HostSensor(), gpu]))
     shell.run_line_magic("load_ext", "resmon")
     yield shell
     shell.run_line_magic("unload_ext", "resmon")
@@ -242,7 +242,7 @@ def test_a_failing_sensor_never_harms_the_cell(shell: InteractiveShell, monkeypa
         raise OSError("the driver fell over")
 
     gpu = scripted_gpu(0, power_w=broken)
-    monkeypatch.setattr(monitors._own, "monitor", Monitor(0.05, sensors=[HostSensor(), gpu]))
+    monkeypatch.setattr(process.own, "monitor", Monitor(0.05, sensors=[HostSensor(), gpu]))
     run(shell, "%load_ext resmon")
     said = run(shell, "%%resmon\nimport time\ntime.sleep(0.2)\n6 * 7")
     assert "42" in said

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import resmon
-from resmon import monitor as monitors
+from resmon import process
 from resmon.errors import ResmonWarning
 from resmon.facts import SensorStatus
 from resmon.monitor import Monitor
@@ -28,7 +28,7 @@ from resmon.testing import ManualClock, ScriptedSensor, scripted_gpu, scripted_h
 def _record_beside_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("RESMON_RECORD_DIR", str(tmp_path / "records"))
     yield
-    own, monitors._own.monitor = monitors._own.monitor, None
+    own, process.own.monitor = process.own.monitor, None
     if own is not None:
         own.stop()
 
