@@ -5,7 +5,6 @@ The browser is playwright's own, or the one that ``RESMON_CHROMIUM`` names. Pict
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +12,8 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
+from browser import launch, open_page
 from serve import WIDGETS, serving
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 
 @dataclass(frozen=True)
 class Shot:
@@ -103,7 +92,7 @@ def main(names: list[str]) -> None:
     out = WIDGETS / "shots"
     out.mkdir(exist_ok=True)
     with serving() as address, sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=os.environ.get("RESMON_CHROMIUM") or None, args=FLAGS)
+        browser = launch(play)
         for name in names or SHOTS:
             shot = SHOTS[name]
             context = browser.new_context(
@@ -113,12 +102,8 @@ def main(names: list[str]) -> None:
                 locale="en-GB",
                 **shot.media,  # type: ignore[arg-type]
             )
-            page = context.new_page()
-            page.on("pageerror", lambda error, name=name: print(f"{name}: {error}"))
-            page.on("console", lambda line, name=name: line.type == "error" and print(f"{name}: {line.text}"))
-            page.goto(address)
-            page.wait_for_function("document.documentElement.dataset.ready !== undefined")
-            page.evaluate("mode => document.documentElement.dataset.mode = mode", shot.mode)
+            complaints: list[str] = []
+            page = open_page(context, address, shot.mode, complaints)
             page.evaluate("([scene, width]) => window.harness.mount(scene, {width}).then(() => 0)", [shot.scene, shot.width])
             page.wait_for_timeout(700)
             if shot.script:
@@ -126,7 +111,9 @@ def main(names: list[str]) -> None:
             page.wait_for_timeout(250)
             overflow = page.evaluate("(() => { const r = document.querySelector('.resmon'); return r.scrollWidth - r.clientWidth })()")
             if overflow > 0:
-                print(f"{name}: {overflow} px too wide")
+                complaints.append(f"{overflow} px too wide")
+            for complaint in complaints:
+                print(f"{name}: {complaint}")
             page.screenshot(path=out / f"{name}.png", full_page=True)
             context.close()
         browser.close()

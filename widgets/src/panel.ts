@@ -50,7 +50,7 @@ export class Panel {
   #visible = true;
   #built = "";
   #sized = "";
-  #painted = 0;
+  #stale = { text: false, graphics: false };
   #paintedRows = 0;
   #textAt = -Infinity;
   #graphicsAt = -Infinity;
@@ -130,8 +130,8 @@ export class Panel {
   }
 
   #changed(change: Change): void {
-    if (change === "row") this.#painted += 1;
-    else this.#textAt = -Infinity;
+    this.#stale = { text: true, graphics: true };
+    if (change !== "row") this.#textAt = -Infinity;
     this.#schedule();
   }
 
@@ -152,9 +152,17 @@ export class Panel {
     if (!this.#hidden) this.#state();
   }
 
+  /** When the next thing that is out of date may be drawn. */
+  get #due(): number {
+    const text = this.#stale.text ? this.#textAt + TEXT_MS : Infinity;
+    const graphics = this.#stale.graphics ? this.#graphicsAt + GRAPHICS_MS : Infinity;
+    return Math.min(text, graphics);
+  }
+
   #schedule(): void {
     if (this.#hidden || this.#request || this.#timer !== undefined) return;
-    const due = Math.min(this.#textAt + TEXT_MS, this.#graphicsAt + GRAPHICS_MS) - SLACK_MS - performance.now();
+    const due = this.#due - SLACK_MS - performance.now();
+    if (due === Infinity) return;
     if (due > 0) {
       this.#timer = setTimeout(() => {
         this.#timer = undefined;
@@ -165,6 +173,7 @@ export class Panel {
     this.#request = requestAnimationFrame(() => {
       this.#request = 0;
       this.#draw(false);
+      this.#schedule();
     });
   }
 
@@ -191,12 +200,13 @@ export class Panel {
     setAttribute(this.#root, "data-size", size);
     setAttribute(this.#root, "data-tight", this.#width < TIGHT ? "" : null);
     setAttribute(this.#root, "data-roomy", this.#width >= ROOMY ? "" : null);
-    const waiting = !frame || (!this.#store.row && !this.#store.complete);
-    setAttribute(this.#root, "data-waiting", waiting ? "" : null);
+    setAttribute(this.#root, "data-waiting", this.#store.row ? null : "");
     setHidden(this.#skeleton, frame !== null);
     setHidden(this.#body, frame === null);
     if (frame) this.#paint(frame, all);
+    else this.#stale = { text: false, graphics: false };
     this.#state();
+    this.#speak();
   }
 
   #paint(frame: Frame, all: boolean): void {
@@ -209,22 +219,26 @@ export class Panel {
       this.#sized = sized;
       for (const section of sections) section.resize(frame);
     }
-    if (this.#paused && !fresh) return;
+    if (this.#paused && !fresh) {
+      this.#stale = { text: false, graphics: false };
+      return;
+    }
     const { rows } = this.#store;
-    if (fresh || now - this.#textAt >= TEXT_MS - SLACK_MS) {
+    if (fresh || (this.#stale.text && now - this.#textAt >= TEXT_MS - SLACK_MS)) {
       this.#textAt = now;
+      this.#stale.text = false;
       for (const section of sections) section.text(frame);
     }
-    if (fresh || now - this.#graphicsAt >= GRAPHICS_MS - SLACK_MS) {
+    if (fresh || (this.#stale.graphics && now - this.#graphicsAt >= GRAPHICS_MS - SLACK_MS)) {
       this.#graphicsAt = now;
+      this.#stale.graphics = false;
       for (const section of sections) section.graphics(frame);
       this.#count(frame, rows);
     }
-    this.#speak();
   }
 
   #build(frame: Frame): boolean {
-    const key = `${frame.schema.revision} ${density(frame)} ${frame.expanded}`;
+    const key = `${frame.store.schemaNumber} ${density(frame)} ${frame.expanded}`;
     if (key === this.#built) return false;
     this.#built = key;
     const full = density(frame) === "full";

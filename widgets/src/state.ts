@@ -17,9 +17,12 @@ export interface PanelState {
 /** Silence during a cell that is longer than this is said; it proves nothing. */
 const QUIET_MS = 5000;
 
+/** Time of day in the browser's zone; made once, since it is costly to make. */
+const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+
 export function clock(store: Store, t: number): string {
   const offset = store.schema?.wall_offset_s ?? 0;
-  return new Date((t + offset) * 1000).toLocaleTimeString([], { hour12: false });
+  return CLOCK.format((t + offset) * 1000);
 }
 
 export function panelState(store: Store, paused: boolean, nowMs: number): PanelState {

@@ -19,6 +19,8 @@ const MOST_CELLS = 500;
 
 export class Store {
   schema: Schema | null = null;
+  /** Counts the schemas that differ. */
+  schemaNumber = 0;
   /** Column name → place in a row. */
   columns: ReadonlyMap<string, number> = new Map();
   series = new Series([]);
@@ -195,12 +197,15 @@ export class Store {
       return false;
     }
     this.refused = "";
+    const same = this.schema?.revision === schema.revision && this.schema.columns.join() === schema.columns.join();
+    this.schema = schema;
+    if (same) return true;
+    this.schemaNumber += 1;
     this.columns = new Map(schema.columns.map((name, i) => [name, i]));
     const names = [...new Set([...schema.timeline, ...schema.columns.filter(isDrawn)])];
     if (names.join() !== this.series.names.join()) this.#regrow(names);
     this.row = null;
     this.watch = new Watch();
-    this.schema = schema;
     return true;
   }
 

@@ -1,0 +1,327 @@
+"""Runs the built panel in a real browser and checks what only a browser shows: ``python widgets/harness/check.py``.
+
+Prints one line per check; exits with 1 if any failed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parent))
+from browser import launch, open_page
+from serve import serving
+
+Check = Callable[[Page], None]
+CHECKS: list[Check] = []
+ROOT = "document.querySelector('.resmon')"
+
+
+def check(f: Check) -> Check:
+    """Register a check; its first line of docstring is what it claims."""
+    CHECKS.append(f)
+    return f
+
+
+def mount(page: Page, scene: str, **options: int) -> None:
+    """Show a scene; ``model``, ``widget``, ``close`` and ``ends`` are then globals of the page."""
+    page.evaluate("([scene, options]) => window.harness.mount(scene, options).then(() => 0)", [scene, options])
+
+
+def feed(page: Page, hertz: float, seconds: float, scene: str = "two") -> None:
+    """Send rows to the mounted model at a rate, then wait until the last is drawn."""
+    page.evaluate(
+        """async ([hertz, seconds]) => {
+            const s = model.state._schema ?? window.harness.schema();
+            const n = Math.round(hertz * seconds);
+            window.fed ??= window.harness.NOW;
+            for (let i = 0; i < n; i += 1) {
+                window.fed += s.interval_s;
+                model.message({k: 'row'}, window.harness.row(s, window.fed, {}, {wobble: Math.sin(i)}));
+                await new Promise((done) => setTimeout(done, 1000 / hertz));
+            }
+        }""",
+        [hertz, seconds],
+    )
+
+
+def rows(page: Page) -> int:
+    """Rows that reached the screen so far."""
+    return int(page.evaluate(f"{ROOT}.dataset.resmonRows ?? '0'"))
+
+
+@check
+def paints_each_row(page: Page) -> None:
+    """Rows at 2 Hz are all painted."""
+    mount(page, "two")
+    page.wait_for_timeout(700)
+    before = rows(page)
+    feed(page, 2, 4)
+    page.wait_for_timeout(300)
+    assert rows(page) - before == 8, rows(page) - before
+
+
+@check
+def paints_at_most_four_a_second(page: Page) -> None:
+    """Rows at 20 Hz are painted at most four times a second."""
+    mount(page, "two")
+    page.wait_for_timeout(700)
+    before = rows(page)
+    feed(page, 20, 3)
+    page.wait_for_timeout(300)
+    painted = rows(page) - before
+    assert 8 <= painted <= 14, painted
+
+
+@check
+def text_changes_at_most_twice_a_second(page: Page) -> None:
+    """At 20 Hz the digits change at most twice a second."""
+    mount(page, "two")
+    page.wait_for_timeout(700)
+    page.evaluate("""() => {
+        window.changes = 0;
+        const digits = document.querySelector('.rm-device .rm-num');
+        new MutationObserver((list) => { window.changes += list.length; }).observe(digits, {childList: true, characterData: true, subtree: true});
+    }""")
+    feed(page, 20, 3)
+    changes = page.evaluate("window.changes")
+    assert 1 <= changes <= 14, changes  # a text change is up to two records
+
+
+@check
+def latency_is_told(page: Page) -> None:
+    """The root tells when the newest row was painted, within 50 ms of its arrival."""
+    mount(page, "two")
+    page.wait_for_timeout(900)
+    late = page.evaluate(f"""async () => {{
+        const out = [];
+        for (let i = 1; i <= 8; i += 1) {{
+            const sent = performance.timeOrigin + performance.now();
+            model.message({{k: 'row'}}, window.harness.row(model.state._schema, window.harness.NOW + i * 0.5));
+            await new Promise((done) => setTimeout(done, 500));
+            out.push(Number({ROOT}.dataset.resmonPaintedAt) - sent);
+        }}
+        return out;
+    }}""")
+    assert all(0 <= ms <= 50 for ms in late), late
+    print(f"    sample to paint: {', '.join(f'{ms:.1f}' for ms in late)} ms")
+
+
+@check
+def names_stay_text(page: Page) -> None:
+    """Names from outside never become markup."""
+    mount(page, "hostile")
+    page.wait_for_timeout(700)
+    assert page.evaluate("document.querySelectorAll('.resmon img').length") == 0
+    assert page.evaluate("window.hacked") is None
+    assert "<img src=x" in page.evaluate(f"{ROOT}.textContent")
+
+
+@check
+def late_view_is_whole(page: Page) -> None:
+    """A view without traits asks, then shows the complete history and no false zero before."""
+    mount(page, "waiting")
+    assert page.evaluate("model.sent.map((m) => m.k)") == ["hello"]
+    assert "0" not in page.evaluate("document.querySelector('.rm-skeleton').textContent")
+    page.evaluate("""() => { const h = window.harness; model.state._schema = h.schema(); const scene = h.SCENES.late(); scene.play(model); }""")
+    page.wait_for_timeout(700)
+    assert page.evaluate(f"{ROOT}.dataset.resmonState") == "running"
+    assert page.evaluate("document.querySelector('.rm-device .rm-num').textContent") not in ("", "–")
+
+
+@check
+def two_views_one_store(page: Page) -> None:
+    """Two views of a model draw the same; removing one leaves the other alive and nothing behind."""
+    mount(page, "two", views=2, width=500)
+    page.wait_for_timeout(700)
+    texts = page.evaluate("[...document.querySelectorAll('.rm-energy-value')].map((e) => e.textContent)")
+    assert texts[: len(texts) // 2] == texts[len(texts) // 2 :], texts
+    page.evaluate("ends[0]()")
+    assert page.evaluate("document.querySelectorAll('.resmon').length") == 1
+    before = rows(page)
+    feed(page, 2, 2)
+    page.wait_for_timeout(200)
+    assert rows(page) > before
+    page.evaluate("() => { ends[1](); close(); }")
+    assert page.evaluate("document.querySelectorAll('.resmon').length") == 0
+    assert page.evaluate("model.listening") == 0
+
+
+@check
+def model_closed_under_a_view(page: Page) -> None:
+    """A model that goes while a view stands: disconnected, last values kept, commands harmless."""
+    mount(page, "two")
+    page.wait_for_timeout(600)
+    page.evaluate("() => { close(); for (const b of document.querySelectorAll('.rm-toolbar button')) b.click(); }")
+    page.wait_for_timeout(300)
+    assert page.evaluate(f"{ROOT}.dataset.resmonState") == "gone"
+    assert "41.2" in page.evaluate(f"{ROOT}.textContent")
+
+
+@check
+def gpu_that_appears_late(page: Page) -> None:
+    """A schema that changes in mid-run brings the new device's row."""
+    mount(page, "cpu")
+    page.wait_for_timeout(600)
+    assert page.evaluate("document.querySelectorAll('.rm-device').length") == 1
+    page.evaluate("""() => {
+        const next = window.harness.schema({revision: 9});
+        model.state._schema = next;
+        model.message({k: 'schema', schema: next});
+        model.message({k: 'row'}, window.harness.row(next, window.harness.NOW + 1));
+    }""")
+    page.wait_for_timeout(700)
+    assert page.evaluate("document.querySelectorAll('.rm-device').length") == 3
+
+
+@check
+def hidden_draws_nothing(page: Page) -> None:
+    """Out of sight nothing is painted; back in sight the newest row is."""
+    mount(page, "two")
+    page.wait_for_timeout(600)
+    page.evaluate("document.getElementById('host').style.display = 'none'")
+    page.wait_for_timeout(300)
+    before = rows(page)
+    feed(page, 4, 2)
+    assert rows(page) == before, (rows(page), before)
+    page.evaluate("document.getElementById('host').style.display = ''")
+    page.wait_for_timeout(500)
+    assert rows(page) == before + 1
+
+
+@check
+def keys_stay_in_the_panel(page: Page) -> None:
+    """Keys never reach the notebook, the toolbar is one tab stop, arrows move in it."""
+    mount(page, "two")
+    page.wait_for_timeout(600)
+    page.evaluate("() => { window.leaked = []; document.addEventListener('keydown', (e) => window.leaked.push(e.key)); }")
+    page.focus(".rm-toolbar button")
+    for key in ("ArrowRight", "ArrowRight", "d", "Escape"):
+        page.keyboard.press(key)
+    assert page.evaluate("document.activeElement.classList.contains('rm-units')")
+    assert page.evaluate("document.querySelectorAll('.rm-toolbar [tabindex=\"0\"]').length") == 1
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert "Wh" in page.evaluate("document.querySelector('.rm-energy-cell .rm-energy-unit').textContent")
+    page.focus(".rm-plot")
+    for key in ("ArrowLeft", "Shift+ArrowLeft", "+", "Home", "End", "-", "Escape"):
+        page.keyboard.press(key)
+    assert page.evaluate("window.leaked") == [], page.evaluate("window.leaked")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("document.querySelector('.rm-readout').textContent").startswith("14:31:59")
+    page.keyboard.press("ArrowLeft")
+    assert "14:31:58" in page.evaluate("document.querySelector('.rm-readout').textContent")
+
+
+@check
+def meters_speak(page: Page) -> None:
+    """Meters carry values in words, unknown ones a reason and no number."""
+    mount(page, "two")
+    page.wait_for_timeout(600)
+    memory = page.evaluate("""() => { const m = document.querySelector('[aria-label="GPU 0 memory"]');
+        return [m.getAttribute('role'), m.getAttribute('aria-valuetext'), m.getAttribute('aria-valuenow'), m.getAttribute('aria-valuemax')]; }""")
+    assert memory == ["meter", "41.2 GiB yours, 0.6 others, of 140", "41.2", "140"], memory
+    mount(page, "unknown")
+    page.wait_for_timeout(600)
+    unknown = page.evaluate("""() => { const m = document.querySelector('[aria-label="CPU power"]');
+        return [m.getAttribute('aria-valuetext'), m.hasAttribute('aria-valuenow'), m.tabIndex]; }""")
+    assert unknown[0].startswith("unknown: RAPL: needs root") and unknown[1:] == [False, 0], unknown
+
+
+@check
+def pause_is_in_the_browser(page: Page) -> None:
+    """Pausing stops the drawing, sends nothing, and Resume catches up."""
+    mount(page, "two")
+    page.wait_for_timeout(600)
+    page.click(".rm-toolbar button")
+    sent = page.evaluate("model.sent.length")
+    before = rows(page)
+    feed(page, 4, 1)
+    assert (rows(page), page.evaluate("model.sent.length")) == (before, sent)
+    assert page.evaluate(f"{ROOT}.dataset.resmonState") == "paused"
+    page.click(".rm-toolbar button")
+    page.wait_for_timeout(200)
+    assert rows(page) == before + 1
+
+
+@check
+def nothing_moves(page: Page) -> None:
+    """New values shift no element: the layout is the same after twenty rows as before."""
+    mount(page, "two")
+    page.wait_for_timeout(700)
+    boxes = "[...document.querySelectorAll('.rm-meter, .rm-bar, .rm-energy-row, .rm-rate, .rm-plot, .rm-footer, .rm-button')].map((e) => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height].map(Math.round).join(); })"
+    before = page.evaluate(boxes)
+    feed(page, 4, 4)
+    assert page.evaluate(boxes) == before
+
+
+@check
+def no_horizontal_scroll(page: Page) -> None:
+    """No width from 240 px makes the panel scroll sideways or cut a value."""
+    for scene in ("two", "eight", "many", "cpu", "unknown", "failed"):
+        for width in (240, 300, 380, 419, 420, 500, 539, 540, 600, 639, 640, 700, 759, 760, 860, 1000, 1600):
+            mount(page, scene, width=width)
+            page.wait_for_timeout(60)
+            cut = page.evaluate(
+                """() => [...document.querySelectorAll('.rm-value, .rm-energy-value, .rm-badge, .rm-toolbar, .rm-elapsed')].filter((e) => e.offsetParent !== null)
+                .filter((e) => { const r = document.querySelector('.resmon').getBoundingClientRect(); const b = e.getBoundingClientRect(); return b.right > r.right - 6 || b.left < r.left + 6; })
+                .map((e) => e.className + ' ' + e.textContent)"""
+            )
+            assert not cut, (scene, width, cut)
+            over = page.evaluate(f"(() => {{ const r = {ROOT}; return r.scrollWidth - r.clientWidth }})()")
+            assert over <= 0, (scene, width, over)
+
+
+@check
+def main_thread_is_idle(page: Page) -> None:
+    """Eight GPUs at 4 Hz cost the main thread little."""
+    mount(page, "eight")
+    page.wait_for_timeout(1500)
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def busy() -> float:
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return float(next(m["value"] for m in metrics if m["name"] == "TaskDuration"))
+
+    for view in ("compact", "expanded"):
+        if view == "expanded":
+            page.click(".rm-expand")
+            page.wait_for_timeout(500)
+        start = busy()
+        feed(page, 4, 8)
+        share = (busy() - start) / 8
+        print(f"    main thread, {view}: {share:.1%} of a core")
+        assert share <= 0.10, share
+
+
+def main() -> int:
+    """Run all checks, each in a page of its own; the number of failures."""
+    failures = 0
+    only = set(sys.argv[1:])
+    with serving() as address, sync_playwright() as play:
+        browser = launch(play)
+        for f in CHECKS:
+            if only and f.__name__ not in only:
+                continue
+            complaints: list[str] = []
+            context = browser.new_context(viewport={"width": 1000, "height": 1100}, timezone_id="UTC")
+            page = open_page(context, address, "light", complaints)
+            try:
+                f(page)
+                assert not complaints, complaints
+                print(f"ok    {f.__doc__}")
+            except AssertionError as error:
+                failures += 1
+                print(f"FAIL  {f.__name__}: {f.__doc__}\n      {error}")
+            context.close()
+        browser.close()
+    return failures
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main() else 0)
