@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import logging
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from resmon.monitor import Monitor
 from resmon.options import CellOptions, split_cell
 from resmon.results import Measurement
 from resmon.views import escape, text
+from resmon.views.line import LiveLine, on_terminal
 from resmon.views.live import Live
 from resmon.windows import Window, describe_error
 
@@ -36,6 +38,7 @@ class _Running:
     cell: Cell
     options: CellOptions | None
     panel: Panel | None = None
+    line: LiveLine | None = None
     handle: DisplayHandle | None = None
     runs: list[Window] = field(default_factory=list)
     wraps: bool = False
@@ -116,6 +119,8 @@ class CellHooks(ast.NodeTransformer):
         self.live.cell_changed(cell)
         if not self._stack:
             self.monitor.set_idle(idle=True)
+        if running.line is not None:
+            self.live.close_view(running.line)  # first: nothing may be written over the summary
         try:
             if options is not None:
                 self._finish(running, options)
@@ -125,7 +130,7 @@ class CellHooks(ast.NodeTransformer):
                     print(text.measurement_line(measurement))
         finally:
             if running.panel is not None:
-                self.live.close_panel(running.panel)
+                self.live.close_view(running.panel)
 
     def _number(self) -> int:
         """The number of the cell that begins. IPython counts on before this hook since 9.10 or so, after it before."""
@@ -203,15 +208,19 @@ class CellHooks(ast.NodeTransformer):
             return chosen == "always"
         kernel = getattr(self.shell, "kernel", None)
         if kernel is None:
-            return False
+            return sys.stderr.isatty()
         return bool(kernel.get_parent("shell").get("metadata", {}).get("cellId"))
 
     def _show_live(self, running: _Running) -> None:
+        if getattr(self.shell, "kernel", None) is None:
+            if sys.stderr.isatty():
+                running.line = self.live.open_line(running.cell, on_terminal(sys.stderr), last="")
+            return
         try:
             running.panel = self.live.open_panel("cell")
-        except ImportError as error:
-            log.warning("resmon: no live panel: %s", error)
-            running.handle = display({"text/plain": "resmon: measuring…"}, raw=True, display_id=True)
+        except ImportError:
+            running.handle = display({"text/plain": f"resmon: measuring… {_NO_WIDGETS}"}, raw=True, display_id=True)
+            running.line = self.live.open_line(running.cell, _in_place(running.handle))
             return
         running.handle = display(running.panel, display_id=True)
 
@@ -221,12 +230,23 @@ class CellHooks(ast.NodeTransformer):
             print("resmon: the live panel needs a Jupyter front end. " + escape.plain(self.monitor.session_energy()))
             return
         if self._session_panel is None or self._session_panel.comm is None:
-            self._session_panel = self.live.open_panel("session")
+            try:
+                self._session_panel = self.live.open_panel("session")
+            except ImportError as error:
+                print(f"resmon: no live panel: {escape.plain(error)}. {_NO_WIDGETS}")
+                return
         if place is None:
             display(self._session_panel)
             return
         with place:
             display(self._session_panel)
+
+
+_NO_WIDGETS = "(for the live panel: pip install anywidget, restart the kernel, reload the page)"
+
+
+def _in_place(handle: DisplayHandle) -> Callable[[str], None]:
+    return lambda line: handle.update({"text/plain": line}, raw=True)
 
 
 def _has_subshells(shell: InteractiveShell) -> bool:

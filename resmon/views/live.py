@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from resmon.cells import Cell, CellLog
 from resmon.monitor import Monitor
+from resmon.views.line import LiveLine
 from resmon.views.wire import Layout, cell_facts
 
 if TYPE_CHECKING:
@@ -23,14 +24,25 @@ GRACE_S = 2.0
 SNAPSHOT_S = 24 * 3600.0
 
 
+class View(Protocol):
+    """What is kept up to date: a panel, or a line of text. ``send_wire`` is called by any thread."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def send_wire(self, content: Mapping[str, Any], buffer: bytes | None = None) -> bool: ...
+
+    def close(self) -> None: ...
+
+
 class Live:
-    """The panels of one session. ``open_panel`` and ``close_panel`` belong to the main thread, the rest to any."""
+    """The live views of one session. What opens and closes one belongs to the main thread, the rest to any."""
 
     def __init__(self, monitor: Monitor, cells: CellLog, *, subshells: bool) -> None:
         self._monitor = monitor
         self._cells = cells
         self._subshells = subshells
-        self._panels: tuple[Panel, ...] = ()
+        self._views: tuple[View, ...] = ()
         self._layout = Layout(monitor, 1)
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -42,7 +54,7 @@ class Live:
         self._fraction: float | None = None
         self.answered = False
 
-    # -- panels ----------------------------------------------------------------------------------------------------
+    # -- views -----------------------------------------------------------------------------------------------------
 
     def open_panel(self, kind: str) -> Panel:
         """A new panel with everything so far in it; live from now on."""
@@ -57,29 +69,38 @@ class Live:
             _cells=[cell_facts(cell) for cell in self._recent_cells()],
             _kind=kind,
         )
+        self._take_in(panel)
+        return panel
+
+    def open_line(self, cell: Cell, write: Callable[[str], None], last: str | None = None) -> LiveLine:
+        """A line of text about a cell, live from now on; see :class:`LiveLine`."""
+        line = LiveLine(self._monitor, cell, write, last)
+        self._take_in(line)
+        return line
+
+    def _take_in(self, view: View) -> None:
         with self._lock:
-            self._panels = (*self._panels, panel)
+            self._views = (*self._views, view)
             self._quiet_after_s = time.monotonic() + GRACE_S
             if self._thread is None:
                 self._stopping = False
                 self._thread = threading.Thread(target=self._run, name="resmon-views", daemon=True)
                 self._thread.start()
         self._wake.set()
-        return panel
 
-    def close_panel(self, panel: Panel) -> None:
-        """Close a panel's comm; the thread ends with the last one."""
+    def close_view(self, view: View) -> None:
+        """Close a view, a panel with its comm; the thread ends with the last one."""
         with self._lock:
-            self._panels = tuple(p for p in self._panels if p is not panel)
-            last = not self._panels
-        panel.close()
+            self._views = tuple(v for v in self._views if v is not view)
+            last = not self._views
+        view.close()
         if last:
             self._end_thread()
 
     def close(self) -> None:
-        """Close every panel and end the thread."""
-        for panel in self._panels:
-            self.close_panel(panel)
+        """Close every view and end the thread."""
+        for view in self._views:
+            self.close_view(view)
         self._end_thread()
 
     def _end_thread(self) -> None:
@@ -90,23 +111,18 @@ class Live:
         if thread is not None and thread is not threading.current_thread():
             thread.join(2.0)
 
-    def after_fork(self) -> None:
-        """In a forked child there are no panels: their sockets are the parent's."""
-        self._panels = ()
-        self._thread = None
-
     # -- what happens ----------------------------------------------------------------------------------------------
 
     def cell_changed(self, cell: Cell) -> None:
         """A cell began or ended."""
-        if self._panels:
+        if self._views:
             self._quiet_after_s = time.monotonic() + GRACE_S
             self._send({"k": "cell", "cell": cell_facts(cell)})
             self._wake.set()
 
     def state_changed(self) -> None:
         """The monitor was started or stopped."""
-        if self._panels:
+        if self._views:
             self._quiet_after_s = time.monotonic() + GRACE_S
             self._send(self._state())
             self._wake.set()
@@ -180,8 +196,8 @@ class Live:
     def _refresh(self) -> None:
         if self._layout.stale():
             layout = self._fresh_layout()
-            for panel in self._panels:
-                panel.send_wire({"k": "schema", "schema": layout.schema(panel.kind, subshells=self._subshells)})
+            for view in self._views:
+                view.send_wire({"k": "schema", "schema": layout.schema(view.kind, subshells=self._subshells)})
         cell = self._cells.running
         rate, unit = self._items(cell)
         if cell is not None and unit and self._units.get(cell.id) != unit:
@@ -215,5 +231,5 @@ class Live:
         return self._layout
 
     def _send(self, content: Mapping[str, Any], buffer: bytes | None = None) -> None:
-        for panel in self._panels:
-            panel.send_wire(content, buffer)
+        for view in self._views:
+            view.send_wire(content, buffer)

@@ -108,6 +108,15 @@ def front_end_statuses(*, in_kernel: bool, subshells: bool, panel_answered: bool
                 remedy="use JupyterLab or Notebook",
             )
         ]
+    if importlib.util.find_spec("anywidget") is None:
+        return [
+            SensorStatus(
+                name="panel",
+                state="unavailable",
+                cause="this kernel has no anywidget: a line of text stands in",
+                remedy="pip install anywidget, restart the kernel, reload the page",
+            )
+        ]
     found = [_server_status(panel_answered=panel_answered)]
     bundle = Path(__file__).parent.parent / "static" / "panel.js"
     if not bundle.exists():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from resmon import units
-from resmon.results import Measurement
+from resmon.facts import Sample
+from resmon.results import Energy, Measurement
 from resmon.views import content, table
 from resmon.views.escape import plain, shortened
 
@@ -24,6 +25,24 @@ def measurement_line(m: Measurement) -> str:
         )
     if m.peak_memory_bytes is not None:
         parts.append(f"peak memory {units.format_gib(m.peak_memory_bytes)}")
+    return " | ".join(parts)
+
+
+def live_line(title: str, elapsed_s: float, energy: Energy, sample: Sample) -> str:
+    """One line about a cell that still runs: elapsed time, energy so far, and the newest sample."""
+    host = sample.host
+    parts = [f"resmon: {shortened(title) or 'this cell'} {units.format_duration(max(0.0, elapsed_s))}"]
+    if energy.measured_j is not None:
+        joules = units.format_measured(energy.measured_j, energy.measured_low_j, energy.measured_high_j)
+        parts.append(f"{joules} measured")
+    if energy.estimated_j is not None:
+        joules = units.format_estimated(energy.estimated_j, energy.estimated_low_j, energy.estimated_high_j)
+        parts.append(f"{joules} estimated")
+    parts.append(f"CPU {units.format_percent(host.cpu_utilization)}")
+    parts.append(f"memory {units.format_gib(host.memory_tree_bytes)}")
+    for gpu in sample.gpus:
+        label = shortened(gpu.device.label, 24)
+        parts.append(f"{label} {units.format_percent(gpu.utilization)} {units.format_power_w(gpu.power_w)}")
     return " | ".join(parts)
 
 

@@ -1,0 +1,86 @@
+"""No widgets: one line of text is live instead, in a notebook and in a terminal, and the summary takes its place."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kernels import kernel
+
+LINE = re.compile(r"^resmon: (?P<title>.+) 0:0[1-4] \| .*(measured|estimated).* \| CPU \d+.%.* \| memory [\d.]+.GiB")
+IN_A_TERMINAL = """
+shell = get_ipython()
+shell.run_line_magic("load_ext", "resmon")
+shell.run_cell("%%resmon by hand\\nimport time\\ntime.sleep({seconds})")
+"""
+
+
+def test_a_notebook_without_anywidget_gets_a_line_that_the_summary_replaces(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['anywidget'] = None\n")
+    with kernel({**os.environ, "PYTHONPATH": str(tmp_path)}) as running:
+        running.run("%load_ext resmon")
+        ran = running.run("%%resmon <b>my</b> work\nimport time\ntime.sleep(3.3)\n6 * 7", watched=True)
+        (first,) = ran.of("display_data")
+        *lines, summary = ran.of("update_display_data")
+        assert "pip install anywidget" in first["data"]["text/plain"]
+        assert {update["transient"]["display_id"] for update in (*lines, summary)} == {first["transient"]["display_id"]}
+        texts = [update["data"]["text/plain"] for update in lines]
+        assert 2 <= len(texts) <= 5
+        for text in texts:
+            found = LINE.match(text)
+            assert found is not None, text
+            assert found["title"] == "<b>my</b> work"
+        assert texts[0] != texts[-1]
+        assert all("text/html" not in update["data"] for update in lines)
+        assert "done in 3.3" in summary["data"]["text/plain"]
+        assert "text/html" in summary["data"]
+        assert ran.of("execute_result")[0]["data"]["text/plain"] == "42"
+        assert not ran.of("stream")
+        assert [m for m in running.heard(1.5) if m["msg_type"] == "update_display_data"] == []
+
+        asked = running.run("%resmon", watched=True)
+        assert "pip install anywidget" in asked.text
+        assert "Traceback" not in asked.text
+        assert "pip install anywidget" in running.run("%resmon doctor").text
+        names = "[t.name for t in __import__('threading').enumerate() if t.name.startswith('resmon')]"
+        assert running.json(names) == ["resmon-sampler"]
+
+
+@pytest.mark.parametrize("live", ["auto", "never"])
+def test_a_terminal_has_a_line_that_is_cleared(live: str) -> None:
+    ours, theirs = pty.openpty()
+    code = IN_A_TERMINAL.format(seconds=1.6)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "IPython", "--no-banner", "--colors=nocolor", "-c", code],
+        env={**os.environ, "RESMON_LIVE": live, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    written = b""
+    while True:
+        try:
+            some = os.read(ours, 4096)
+        except OSError:  # the other side is closed: how Linux ends a terminal
+            break
+        if not some:
+            break
+        written += some
+    os.close(ours)
+    out = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == 0
+    assert "by hand, done in 1.6" in out
+    lines = [line for line in written.decode().split("\r\x1b[2K") if line]
+    if live == "never":
+        assert lines == []
+    else:
+        assert lines
+        assert all(line.startswith("resmon: by hand 0:01") and len(line) < 80 for line in lines), lines
+        assert written.endswith(b"\r\x1b[2K")
