@@ -5,10 +5,12 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from resmon import __version__, units
+from resmon.errors import MonitorError
 from resmon.hooks import CellHooks
 from resmon.monitor import Monitor
 from resmon.options import CELL_OPTIONS, WORDS, parse_cell_options, strip_magic, usage
@@ -40,6 +42,7 @@ class ResmonMagics(Magics):
         %resmon cells        what every cell so far cost
         %resmon doctor       each sensor and the front end: available or why not, and what would mend it
         %resmon auto on|off  a one-line summary under every cell longer than 2 s
+        %resmon record FILE  write every raw reading to FILE (.ndjson or .ndjson.gz); %resmon record off ends it
         %resmon stop         stop measuring
         %resmon start        measure again
         %resmon status       one line: what is running
@@ -106,9 +109,27 @@ class Extension:
             self.hooks.auto = rest == ["on"]
             print(f"resmon: a line under every cell longer than 2 s: {rest[0]}")
             return None
+        if word == "record":
+            self._record(line.split(maxsplit=1)[1].strip() if rest else "")
+            return None
         if rest:
             raise usage(f"{word or '%resmon'} takes no {' '.join(rest)!r}")
         return getattr(self, f"_{word or 'panel'}")()
+
+    def _record(self, path: str) -> None:
+        if not path:
+            raise usage("record takes a file name, or off")
+        if path == "off":
+            trace = self.monitor.end_trace()
+            print(
+                "resmon: no trace was being written" if trace is None else f"resmon: {trace.rows} rows in {trace.path}"
+            )
+            return
+        try:
+            self.monitor.record_trace(path)
+        except (OSError, MonitorError) as error:
+            raise UsageError(f"%resmon record: {path}: {getattr(error, 'strerror', None) or error}") from None
+        print(f"resmon: every raw reading goes to {path}; %resmon record off ends it")
 
     def _panel(self) -> None:
         self.hooks.show_session_panel()

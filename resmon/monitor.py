@@ -10,6 +10,7 @@ import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
@@ -24,6 +25,7 @@ from resmon.sampler import CPU_S, MISSED, Sampler
 from resmon.sensors import Sensor, Sensors, default_sensors
 from resmon.sensors.wording import why_nothing_is_measured
 from resmon.spans import span_energy
+from resmon.trace import TraceWriter
 from resmon.windows import Window
 
 log = logging.getLogger("resmon")
@@ -69,7 +71,8 @@ class Monitor:
         self.sampler = Sampler((), self._history, self.clock, self.interval_s)
         self.sampler.after_tick.append(self._finish_windows)
         self._wants_record = (clock is None and sensors is None) if record is None else record
-        self._record_notice = ""
+        self._record: FlightRecord | None = None
+        self._trace: TraceWriter | None = None
         self._windows: set[Window] = set()
         self._closed: list[Window] = []
         self._lock = threading.RLock()
@@ -119,6 +122,7 @@ class Monitor:
         with self._lock:
             if not self._running:
                 return
+            self.end_trace()
             for window in tuple(self._windows):
                 window.notes.append("closed because the monitor was stopped")
                 window.close()
@@ -140,9 +144,9 @@ class Monitor:
     def _release(self) -> None:
         for sensor in self.sampler.sensors:
             sensor.close()
-        if self.sampler.record is not None:
-            self.sampler.record.close()
-            self.sampler.record = None
+        for writer in self.sampler.writers:
+            self.sampler.remove_writer(writer)
+            writer.close()
 
     def _discover(self) -> None:
         for sensor in self._all.slow:
@@ -169,9 +173,8 @@ class Monitor:
     def _open_record(self) -> None:
         if not self._wants_record:
             return
-        record = FlightRecord()
-        self._record_notice = record.notice
-        self.sampler.record = record
+        self._record = FlightRecord()
+        self.sampler.add_writer(self._record)
 
     def _driver(self) -> DrivenClock:
         if not hasattr(self.clock, "attach"):
@@ -204,6 +207,25 @@ class Monitor:
         """Sample at the idle rate while nothing runs that anybody watches."""
         self.sampler.set_interval(max(self.interval_s, idle_interval_s) if idle else self.interval_s)
 
+    def record_trace(self, path: str | os.PathLike[str], note: str = "") -> None:
+        """Write every raw reading to ``path`` from now on, until ``end_trace`` or ``stop``.
+
+        Raises FileExistsError for a file that exists, OSError where it cannot be made, MonitorError while another
+        trace is being written.
+        """
+        if self._trace is not None:
+            raise MonitorError(f"a trace is being written to {self._trace.path}; end it first")
+        self._trace = TraceWriter(Path(path), note=note)
+        self.sampler.add_writer(self._trace)
+
+    def end_trace(self) -> TraceWriter | None:
+        """Finish the trace; returns its writer (path, rows, notice), None where none was written."""
+        trace, self._trace = self._trace, None
+        if trace is not None:
+            self.sampler.remove_writer(trace)
+            trace.close()
+        return trace
+
     def note(self, event: Mapping[str, object]) -> None:
         """Write a JSON-ready fact to the flight record, if there is one. Never cell text: it can hold secrets."""
         self.sampler.note({**event, "at_s": self.clock.now()})
@@ -233,7 +255,7 @@ class Monitor:
         return tuple(found)
 
     def _record_text(self) -> str:
-        return self.sampler.record.notice if self.sampler.record is not None else self._record_notice
+        return "" if self._record is None else self._record.notice
 
     @property
     def limits(self) -> Limits | None:

@@ -14,6 +14,7 @@ WORDS = {
     "cells": "what every cell so far cost",
     "doctor": "each sensor and the front end: available or why not, and what would mend it",
     "auto": "on|off: a one-line summary under every cell longer than 2 s",
+    "record": "FILE|off: write every raw reading to FILE (.ndjson or .ndjson.gz), for resmon.replay",
     "stop": "stop measuring",
     "start": "measure again",
     "status": "one line: what is running",

@@ -12,11 +12,14 @@ from resmon.clock import Ticking
 from resmon.errors import RecordError
 from resmon.facts import Channel, Device, EnergySource, Limits, SensorStatus
 from resmon.monitor import Monitor
-from resmon.record import record_directory
+from resmon.record import MAGIC, record_directory
 from resmon.record_reading import RecordedRun, read_record
 from resmon.results import Measurement
 from resmon.sensors import NAN
 from resmon.spans import Work, measure_span
+from resmon.trace_reading import read_trace
+
+SHIPPED = Path(__file__).parent / "traces"
 
 
 class _Recorded:
@@ -27,7 +30,8 @@ class _Recorded:
 
     def __init__(self, run: RecordedRun, origin: str) -> None:
         facts = run.facts
-        self._origin = origin
+        synthetic = " (synthetic: no device was measured)" if facts.get("synthetic") else ""
+        self._detail = f"recorded: {origin}{synthetic}"
         self.devices = tuple(Device(**d) for d in facts.get("devices", ()))
         self.sources = tuple(EnergySource(**s) for s in facts.get("sources", ()))
         self.not_covered: Sequence[str] = tuple(facts.get("not_covered", ()))
@@ -45,7 +49,7 @@ class _Recorded:
 
     @property
     def status(self) -> Sequence[SensorStatus]:
-        return (SensorStatus(name=self.name, state="available", detail=f"recorded: {self._origin}"),)
+        return (SensorStatus(name=self.name, state="available", detail=self._detail),)
 
     def discover(self) -> None:
         """Nothing to look for: the record says what there was."""
@@ -156,20 +160,33 @@ class Replay(Monitor):
 
 
 def replay(source: str | os.PathLike[str]) -> Replay:
-    """A started monitor fed by a recorded run: a flight record's file, or its name in the user's record directory.
+    """A started monitor fed by a recorded run.
 
-    Raises RecordError naming the file and what is wrong with it; where there is none of that name, what there is.
+    source: a trace or flight record by its path, a trace that ships with resmon by its name (``"cpu-digits"``), or a
+    flight record in the user's own directory by its name. Raises RecordError naming the file, the place and what is
+    wrong with it; where there is nothing of that name, what there is.
     """
-    path = Path(source)
-    if not path.exists() and path.name == str(source):
-        kept = record_directory() / path.name
-        path = kept if kept.exists() else kept.with_name(kept.name + ".resmon")
-    if not path.exists():
-        there = sorted(p.name for p in record_directory().glob("*.resmon")) if record_directory().is_dir() else []
-        raise RecordError(f"{source}: no such record; in {record_directory()} there are: {', '.join(there) or 'none'}")
-    run = read_record(path)
+    path = _find(source)
+    with path.open("rb") as file:
+        is_record = file.read(len(MAGIC)) == MAGIC
+    run = read_record(path) if is_record or path.suffix == ".resmon" else read_trace(path)
     if "wall_at_0" not in run.facts:
         raise RecordError(f"{path}: its facts lack wall_at_0")
     monitor = Replay(run, path.name)
     monitor.start()
     return monitor
+
+
+def _find(source: str | os.PathLike[str]) -> Path:
+    path, own = Path(source), record_directory()
+    candidates = [path]
+    if path.name == os.fspath(source):
+        candidates += [SHIPPED / f"{path.name}.ndjson.gz", own / path.name, own / f"{path.name}.resmon"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    shipped = ", ".join(sorted(p.name.removesuffix(".ndjson.gz") for p in SHIPPED.glob("*.ndjson.gz")))
+    recorded = ", ".join(sorted(p.name for p in own.glob("*.resmon"))) if own.is_dir() else ""
+    raise RecordError(
+        f"{source}: no such file; shipped traces: {shipped or 'none'}; flight records in {own}: {recorded or 'none'}"
+    )

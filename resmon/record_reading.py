@@ -82,7 +82,7 @@ class _Collected:
             head = json.loads(body)
             found = tuple(Channel(**c) for c in head.pop("channels"))
             if found != self.channels:
-                self.rows = [_moved(row, self.channels, found) for row in self.rows]
+                self.rows = [moved(row, self.channels, found) for row in self.rows]
             self.facts, self.channels = head, found
         elif kind == KIND_ROW:
             self.rows.append(struct.unpack(f"<{1 + len(self.channels)}d", body))
@@ -90,7 +90,7 @@ class _Collected:
             self.events.append(json.loads(body))
 
 
-def _moved(row: tuple[float, ...], old: Sequence[Channel], new: Sequence[Channel]) -> tuple[float, ...]:
+def moved(row: tuple[float, ...], old: Sequence[Channel], new: Sequence[Channel]) -> tuple[float, ...]:
     """A row of an earlier layout in the columns of a later one."""
     place = {c.id: i for i, c in enumerate(old, 1)}
     return (row[0], *(row[place[c.id]] if c.id in place else float("nan") for c in new))

@@ -9,13 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from resmon.clock import Clock
 from resmon.energy.meter import Meter
 from resmon.facts import Channel, Device, EnergySource, SensorStatus
 from resmon.history import History
-from resmon.record import FlightRecord
 from resmon.sensors import NAN, Sensor, in_use, limits_of
 
 log = logging.getLogger("resmon")
@@ -24,6 +23,18 @@ MISSED = "resmon.missed"
 CPU_S = "resmon.cpu_s"
 GAP_PERIODS = 3.0
 """Polled power is not integrated over a stretch longer than this many periods."""
+
+
+class RowWriter(Protocol):
+    """What rows are written to beside the history: the flight record, a trace. Called on the sampling thread."""
+
+    def start(self, facts: Mapping[str, Any], channels: Sequence[Channel]) -> None: ...
+
+    def row(self, at_s: float, values: Sequence[float]) -> None: ...
+
+    def event(self, event: Mapping[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class _Feed(NamedTuple):
@@ -76,7 +87,7 @@ class Sampler:
         self.ticks = 0
         self.cpu_s = 0.0
         self.views_cpu_s = 0.0
-        self.record: FlightRecord | None = None
+        self.writers: tuple[RowWriter, ...] = ()
         self.failures: dict[str, SensorStatus] = {}
         self.after_tick: list[Callable[[float], None]] = []
         self.sensors: tuple[Sensor, ...] = tuple(sensors)
@@ -140,9 +151,19 @@ class Sampler:
             self.request()
 
     def note(self, event: Mapping[str, object]) -> None:
-        """Queue an event for the flight record; it is written with the next tick."""
-        if self.record is not None:
+        """Queue an event for the writers; it is written with the next tick."""
+        if self.writers:
             self._events.append(event)
+
+    def add_writer(self, writer: RowWriter) -> None:
+        """Write every row there too, from the next tick on; it is told the layout first."""
+        self.writers = (*self.writers, writer)
+        self._plan = None
+
+    def remove_writer(self, writer: RowWriter) -> None:
+        """No more rows there; waits for the tick in progress. The caller closes it."""
+        with self._tick_lock:
+            self.writers = tuple(w for w in self.writers if w is not writer)
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -221,13 +242,19 @@ class Sampler:
             values += (self.cpu_s + self.views_cpu_s, self.missed)
             self.history.append(at_s, values)
             self.ticks += 1
-            if self.record is not None:
-                while self._events:
-                    self.record.event(self._events.popleft())
-                self.record.row(at_s, values)
+            if self.writers:
+                self._write(at_s, values)
         for call in self.after_tick:
             call(at_s)
         return at_s
+
+    def _write(self, at_s: float, values: Sequence[float]) -> None:
+        while self._events:
+            event = self._events.popleft()
+            for writer in self.writers:
+                writer.event(event)
+        for writer in self.writers:
+            writer.row(at_s, values)
 
     def _read(self, sensor: Sensor, width: int, at_s: float) -> Sequence[float]:
         try:
@@ -276,8 +303,8 @@ class Sampler:
             channels=tuple(channels),
         )
         self.history.set_channels(plan.channels)
-        if self.record is not None:
-            self.record.start(self._record_facts(powers), plan.channels)
+        for writer in self.writers:
+            writer.start(self._record_facts(powers), plan.channels)
         self._plan = plan
         return plan
 
@@ -300,8 +327,8 @@ class Sampler:
         self._tick_lock = threading.Lock()
         self._gate = threading.Lock()
         self._gate.acquire()
-        if self.record is not None:
-            self.record.close()
-            self.record = None
+        for writer in self.writers:
+            writer.close()
+        self.writers = ()
         for sensor in self.sensors:
             sensor.close()

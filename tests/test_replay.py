@@ -66,7 +66,7 @@ def test_playing_twice_gives_the_same_to_the_letter(tmp_path: Path, monkeypatch:
 def test_a_record_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, _, _ = recorded(tmp_path, monkeypatch)
     assert resmon.replay(path.stem).duration_s == resmon.replay(path).duration_s > 11
-    with pytest.raises(RecordError, match=rf"nothing: no such record; .*{path.name}"):
+    with pytest.raises(RecordError, match=rf"nothing: no such file; .*{path.name}"):
         resmon.replay("nothing")
 
 

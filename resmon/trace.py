@@ -1,0 +1,90 @@
+"""Traces: every raw reading with its time, as text that anyone can read, write and check.
+
+NDJSON, gzip-compressed where the name ends in ``.gz``; ``docs/trace.md`` is the format. A trace holds readings and
+facts about sensors, and no code: neither the cells' nor anything that is executed when it is read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from resmon.facts import Channel
+
+VERSION = 1
+FLUSH_ROWS = 20
+"""A killed process loses at most so many rows of a trace; the flight record loses none."""
+
+
+class TraceWriter:
+    """Writes a trace while a monitor runs; ``notice`` says why it stopped where it cannot go on.
+
+    One writer thread. Raises OSError where the file cannot be made; later failures turn it off with a notice.
+    An existing file is never overwritten: FileExistsError.
+    """
+
+    def __init__(self, path: Path, *, note: str = "", synthetic: bool = False) -> None:
+        self.path = path
+        self.notice = ""
+        self.rows = 0
+        self._note = note
+        self._synthetic = synthetic
+        raw = path.open("xb")
+        packed = gzip.GzipFile("", mode="wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else raw
+        self._file: IO[str] | None = io.TextIOWrapper(packed, encoding="utf-8", newline="\n")
+        self._raw = raw
+
+    def start(self, facts: Mapping[str, Any], channels: Sequence[Channel]) -> None:
+        """Begin a layout: the channels of the rows that follow. The first one is the trace's header."""
+        head: dict[str, Any] = {"resmon_trace": VERSION}
+        if self._note:
+            head["note"] = self._note
+        if self._synthetic:
+            head["synthetic"] = True
+        self._line({**head, "facts": facts, "channels": [asdict(c) for c in channels]})
+
+    def row(self, at_s: float, values: Sequence[float]) -> None:
+        """One sample; unknown values are null. Floats are written so that they read back the same."""
+        self._line([at_s, *(None if v != v else v for v in values)])
+        self.rows += 1
+        if self.rows % FLUSH_ROWS == 0:
+            self._flush()
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """A JSON-ready fact that is no sample."""
+        self._line({"event": event})
+
+    def _line(self, value: object) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(json.dumps(value, allow_nan=False, separators=(",", ":")) + "\n")
+        except OSError as error:
+            self._turn_off(error)
+
+    def _flush(self) -> None:
+        try:
+            if self._file is not None:
+                self._file.flush()
+        except OSError as error:
+            self._turn_off(error)
+
+    def _turn_off(self, error: OSError) -> None:
+        self.notice = f"trace off after {self.rows} rows: {error.strerror or error}"
+        self.close()
+
+    def close(self) -> None:
+        """Finish the file. Idempotent."""
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                file.close()
+        except OSError as error:
+            self.notice = self.notice or f"the end of the trace is missing: {error.strerror or error}"
+        finally:
+            self._raw.close()

@@ -1,0 +1,231 @@
+"""Traces: exact, open to anyone, and refused with file, line and reason where they cannot be believed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import resource
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import resmon
+from resmon.errors import MonitorError, RecordError
+from resmon.monitor import Monitor
+from resmon.testing import ManualClock, scripted_gpu, scripted_host
+from resmon.trace_reading import read_trace
+
+
+def traced(path: Path) -> tuple[resmon.Measurement, Monitor]:
+    """A run of some seconds written to ``path``, and what was measured in it."""
+    clock = ManualClock(start_s=7.25)
+    gpu = scripted_gpu(0, energy_j=lambda t: 250.0 * t + (t % 1) / 3, power_w=lambda t: 200 + 10 * (t % 3) / 7)
+    with Monitor(0.5, sensors=[scripted_host(power_w=lambda t: 10 + t % 4), gpu], clock=clock) as monitor:
+        monitor.record_trace(path, note="a test")
+        monitor.note({"cell": "start", "id": 1, "number": 3})
+        with monitor.measure("In [3]") as window:
+            clock.advance(6.0)
+        monitor.note({"cell": "end", "id": 1, "error": None})
+        clock.advance(1.0)
+        assert window.measurement is not None
+        return window.measurement, monitor
+
+
+@pytest.mark.parametrize("name", ["run.ndjson", "run.ndjson.gz"])
+def test_a_total_is_recomputed_to_the_last_digit(tmp_path: Path, name: str) -> None:
+    original, monitor = traced(tmp_path / name)
+    replayed = resmon.replay(tmp_path / name)
+    replayed.play()
+    (cell,) = replayed.cells
+    for found, expected in zip(cell.energy.components, original.energy.components, strict=True):
+        assert (found.energy_j, found.low_j, found.high_j) == (expected.energy_j, expected.low_j, expected.high_j)
+    times = monitor.history().times
+    assert replayed.history().times == times[-len(replayed.history()) :]
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    traced(tmp_path / "a.ndjson.gz")
+    traced(tmp_path / "b.ndjson.gz")
+    assert (tmp_path / "a.ndjson.gz").read_bytes() == (tmp_path / "b.ndjson.gz").read_bytes()
+
+
+def test_a_trace_is_json_lines_without_code(tmp_path: Path) -> None:
+    traced(tmp_path / "run.ndjson")
+    lines = [json.loads(line) for line in (tmp_path / "run.ndjson").read_text().splitlines()]
+    assert lines[0]["resmon_trace"] == 1
+    assert lines[0]["note"] == "a test"
+    assert {type(line) for line in lines} == {dict, list}
+    assert {"cell", "id", "number", "at_s", "error"} >= {key for x in lines if "event" in x for key in x["event"]}
+
+
+def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine.ndjson").write_text("precious")
+    with Monitor(0.5, sensors=[scripted_host()], clock=ManualClock()) as monitor:
+        with pytest.raises(FileExistsError):
+            monitor.record_trace(tmp_path / "mine.ndjson")
+        monitor.record_trace(tmp_path / "other.ndjson")
+        with pytest.raises(MonitorError, match=r"other\.ndjson; end it first"):
+            monitor.record_trace(tmp_path / "third.ndjson")
+    assert (tmp_path / "mine.ndjson").read_text() == "precious"
+
+
+Change = Callable[[list[Any]], None]
+
+
+def changed(path: Path, change: Change) -> Path:
+    traced(path)
+    lines: list[Any] = [json.loads(line) for line in path.read_text().splitlines()]
+    change(lines)
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def rows_of(lines: list[Any]) -> list[int]:
+    return [i for i, line in enumerate(lines) if isinstance(line, list)]
+
+
+def _missing_column(lines: list[Any]) -> None:
+    lines[rows_of(lines)[2]].pop()
+
+
+def _nan(lines: list[Any]) -> None:
+    lines[rows_of(lines)[2]] = "[NaN]"
+
+
+def _back(lines: list[Any]) -> None:
+    lines[rows_of(lines)[5]][0] = 0.0
+
+
+def _negative(lines: list[Any]) -> None:
+    power = 1 + [c["quantity"] for c in lines[0]["channels"]].index("power_w")
+    lines[rows_of(lines)[1]][power] = -5.0
+
+
+def _text(lines: list[Any]) -> None:
+    lines[rows_of(lines)[1]][2] = "high"
+
+
+def _deep(lines: list[Any]) -> None:
+    lines[rows_of(lines)[1]] = "[" * 100_000 + "]" * 100_000
+
+
+def _newer(lines: list[Any]) -> None:
+    lines[0]["resmon_trace"] = 2
+
+
+def _no_version(lines: list[Any]) -> None:
+    del lines[0]["resmon_trace"]
+
+
+def _no_devices(lines: list[Any]) -> None:
+    del lines[0]["facts"]["devices"]
+
+
+def _unknown_fact(lines: list[Any]) -> None:
+    lines[0]["facts"]["devices"][0]["colour"] = "green"
+
+
+def _row_first(lines: list[Any]) -> None:
+    lines.insert(0, lines.pop(rows_of(lines)[0]))
+
+
+def _huge(lines: list[Any]) -> None:
+    lines[rows_of(lines)[1]][2] = 10**400
+
+
+def _no_rows(lines: list[Any]) -> None:
+    del lines[1:]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_missing_column, r"run\.ndjson, line \d+: \d+ values where there are 1 \+ \d+ columns"),
+        (_nan, r"line \d+: NaN is no value"),
+        (_back, r"line \d+: time goes back, from .* to 0\.0"),
+        (_negative, r"line \d+: host\.power_w is negative: -5\.0 W"),
+        (_text, r"line \d+: .* is 'high', not a number"),
+        (_deep, r"line \d+: nested too deeply"),
+        (_newer, "line 1: written by a newer resmon"),
+        (_no_version, "line 1: a header without the version"),
+        (_no_devices, "line 1: the header lacks 'devices'"),
+        (_unknown_fact, "line 1: the header has a fact that cannot be read.*colour"),
+        (_row_first, "line 1: a row before the header"),
+        (_huge, r"line \d+: a number too large"),
+        (_no_rows, "holds no sample"),
+    ],
+)
+def test_a_trace_that_was_edited_by_hand_is_refused_with_its_line(tmp_path: Path, change: Change, reason: str) -> None:
+    with pytest.raises(RecordError, match=reason):
+        resmon.replay(changed(tmp_path / "run.ndjson", change))
+
+
+def test_a_cut_archive_says_where(tmp_path: Path) -> None:
+    traced(tmp_path / "run.ndjson.gz")
+    whole = (tmp_path / "run.ndjson.gz").read_bytes()
+    (tmp_path / "run.ndjson.gz").write_bytes(whole[:-40])
+    with pytest.raises(RecordError, match="cut short or damaged"):
+        resmon.replay(tmp_path / "run.ndjson.gz")
+
+
+@pytest.mark.parametrize("kind", ["one endless line", "a billion rows"])
+def test_a_bomb_is_refused_within_bounded_memory(tmp_path: Path, kind: str) -> None:
+    traced(tmp_path / "run.ndjson")
+    lines = (tmp_path / "run.ndjson").read_bytes().splitlines(keepends=True)
+    row = next(line for line in lines[1:] if line.startswith(b"["))
+    piece = b" " * 2**20 if kind == "one endless line" else row * (2**20 // len(row))
+    with gzip.open(tmp_path / "bomb.ndjson.gz", "wb", compresslevel=1) as file:
+        file.write(lines[0])
+        for _ in range(700):
+            file.write(piece)
+    code = """
+        import resource, sys
+        resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))
+        from resmon.errors import RecordError
+        from resmon.trace_reading import read_trace
+        import resmon.trace_reading
+        resmon.trace_reading.MAX_VALUES = 200_000
+        try:
+            read_trace(sys.argv[1])
+        except RecordError as error:
+            print(error)
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "bomb.ndjson.gz")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "longer than any line" in ended.stdout or "more than" in ended.stdout
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_000_000
+
+
+def test_a_full_disk_ends_the_trace_and_nothing_else(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with Monitor(0.5, sensors=[scripted_host()], clock=clock) as monitor:
+        monitor.record_trace(tmp_path / "run.ndjson")
+        assert monitor._trace is not None
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            kept, monitor._trace._file = monitor._trace._file, full
+            clock.advance(60.0)
+            assert "No space left" in monitor._trace.notice
+        if kept is not None:
+            kept.close()
+        rows = len(monitor.history())
+        clock.advance(5.0)
+        assert len(monitor.history()) == rows + 10
+
+
+def test_rows_and_facts_of_a_trace_can_be_read_alone(tmp_path: Path) -> None:
+    traced(tmp_path / "run.ndjson")
+    run = read_trace(tmp_path / "run.ndjson")
+    assert run.facts["note"] == "a test"
+    assert run.facts["synthetic"] is False
+    assert len(run.rows) >= 14
