@@ -191,12 +191,20 @@ def _rows_of(name: Cell, components: Sequence[EnergyComponent], cells: Sequence[
     by_basis = [[c for c in components if c.basis == basis] for basis in ("measured", "estimated")]
     found = [group for group in by_basis if group]
     first = _energy_cells(found[0]) if found else (units.UNKNOWN, "")
-    return [(name, *first, *cells), *(_energy_row(str(name.strong), group) for group in found[1:])]
+    *figures, note = cells
+    notes = [note, _notes(found[0])] if found else [note]
+    return [
+        (name, *first, *figures, "; ".join(filter(None, notes))),
+        *(_energy_row(str(name.strong), group) for group in found[1:]),
+    ]
 
 
 def _energy_row(name: str, components: Sequence[EnergyComponent]) -> Row:
-    notes = "; ".join(dict.fromkeys(plain(c.note) for c in components if c.note))
-    return (Cell(name), *_energy_cells(components), "", "", "", "", "", notes)
+    return (Cell(name), *_energy_cells(components), "", "", "", "", "", _notes(components))
+
+
+def _notes(components: Sequence[EnergyComponent]) -> str:
+    return "; ".join(dict.fromkeys(plain(c.note) for c in components if c.note))
 
 
 def _energy_cells(components: Sequence[EnergyComponent]) -> tuple[Cell, str]:
