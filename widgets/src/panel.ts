@@ -106,6 +106,7 @@ export class Panel {
       const width = Math.round(entries[0]?.borderBoxSize[0]?.inlineSize ?? 0);
       if (width === 0 || width === this.#width) return;
       this.#width = width;
+      this.#theme.look(); // front ends make a view first and put it into the page then
       this.#draw(true);
     });
     resized.observe(this.#root);

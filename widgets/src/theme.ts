@@ -54,13 +54,18 @@ export class Theme {
     return (this.#palette ??= this.#read());
   }
 
+  /** Looks again; true when something that is drawn is different. Outside the page an element has no colours. */
+  look(): boolean {
+    const before = JSON.stringify(this.#palette);
+    this.#palette = null;
+    this.#root.dataset["theme"] = this.#isDark() ? "dark" : "light";
+    return JSON.stringify(this.palette) !== before;
+  }
+
   /** Looks again; calls `changed` when something that is drawn is different. Returns what ends the watching. */
   watch(changed: () => void): () => void {
     const look = (): void => {
-      const before = JSON.stringify(this.#palette);
-      this.#palette = null;
-      this.#root.dataset["theme"] = this.#isDark() ? "dark" : "light";
-      if (JSON.stringify(this.palette) !== before) changed();
+      if (this.look()) changed();
     };
     look();
     const observer = new MutationObserver(look);
