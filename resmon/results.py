@@ -16,10 +16,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Which joules a component is made of: a stretch of the running total of one energy source.
+
+    ``boot`` names the boot of the machine, on whose monotonic clock ``start_s`` and ``end_s`` are instants. ``meter``
+    names the running total on which ``start_j`` and ``end_j`` lie: the device's own counter, which every process
+    reads alike, or one monitor's sum. See :class:`resmon.energy.Ledger`.
+    """
+
+    boot: str
+    source: str
+    meter: str
+    start_s: float
+    end_s: float
+    start_j: float
+    end_j: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnergyComponent:
     """The joules of one device over one span, with the 95 % interval ``[low_j, high_j]`` and where they come from.
 
-    ``coverage`` is the fraction of the span that was really seen.
+    ``coverage`` is the fraction of the span that was really seen, ``claim`` which joules these are.
     """
 
     device: str
@@ -32,6 +50,7 @@ class EnergyComponent:
     scope: str
     coverage: float = 1.0
     note: str = ""
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,13 +256,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _component(data: Mapping[str, Any]) -> EnergyComponent:
+    claim = data.get("claim")
+    return EnergyComponent(**{**data, "claim": None if claim is None else Claim(**claim)})
+
+
 def _measurement_from_dict(data: Mapping[str, Any]) -> Measurement:
     version = data.get("version")
     if version != 1:
         raise ValueError(f"this resmon reads measurements of version 1, not {version!r}")
     try:
         energy = dict(data["energy"])
-        energy["components"] = tuple(EnergyComponent(**c) for c in energy["components"])
+        energy["components"] = tuple(_component(c) for c in energy["components"])
         energy["not_covered"] = tuple(energy["not_covered"])
         series = data["series"]
         rest = {

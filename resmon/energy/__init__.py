@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from resmon.energy.ledger import Ledger, attribute
 from resmon.energy.meter import Meter, Reading
 from resmon.energy.rated import rated_energy_j
 from resmon.energy.span import combine, span_component
 from resmon.results import CarbonIntensity
 
-__all__ = ["CarbonIntensity", "Meter", "Reading", "combine", "rated_energy_j", "span_component"]
+__all__ = ["CarbonIntensity", "Ledger", "Meter", "Reading", "attribute", "combine", "rated_energy_j", "span_component"]
