@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
 from resmon import units
 from resmon.monitor import Monitor
@@ -59,7 +60,8 @@ class track(Generic[T]):  # noqa: N801 - used as a function, like tqdm and range
         return None if self._window is None else self._window.measurement
 
     def __iter__(self) -> Iterator[T]:
-        from tqdm.auto import tqdm
+        # As text: a widget's bar is gone when the saved notebook is opened again.
+        from tqdm import tqdm
 
         monitor = self._monitor or get_monitor()
         window = self._window = monitor.measure(self._name, items=0, items_unit=self._unit)
@@ -68,7 +70,7 @@ class track(Generic[T]):  # noqa: N801 - used as a function, like tqdm and range
         except TypeError:
             total = None
         # The bar is moved by hand: one that iterates closes itself before the last figures are on it.
-        bar: tqdm[T] = tqdm(total=total, **{"unit": "step", **self._options})
+        bar: tqdm[T] = tqdm(total=total, **{"unit": "step", "file": _stream(), **self._options})
         error: str | None = None
         steps = 0
         shown_s = time.monotonic()
@@ -100,8 +102,14 @@ class track(Generic[T]):  # noqa: N801 - used as a function, like tqdm and range
         energy = window.energy_so_far()
         # The measured part leads; where nothing is measured the estimate stands alone and says so.
         joules, mark = (energy.measured_j, "") if energy.measured_j is not None else (energy.estimated_j, " est.")
-        shown = {f"{self._unit}/s": units.format_items_per_s(window.items / duration_s) if duration_s > 0 else "–"}
+        rate = units.format_items_per_s(window.items / duration_s if duration_s > 0 else None)
+        shown = {f"{self._unit}/s": rate.removesuffix(" items/s")}
         if joules is not None and duration_s > 0:
             shown["W"] = units.format_power_w(joules / duration_s).removesuffix("W").strip() + mark
             shown["J/" + self._unit.removesuffix("s")] = f"{joules / window.items:.3g}{mark}"
         bar.set_postfix(shown, refresh=False)
+
+
+def _stream() -> TextIO:
+    """Where tqdm writes: stderr as always, but stdout in a notebook, which shows stderr as an error."""
+    return sys.stdout if "ipykernel" in sys.modules else sys.stderr

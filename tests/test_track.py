@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 import resmon
 from resmon.monitor import Monitor
@@ -33,7 +35,7 @@ def test_the_elements_pass_through_and_are_counted(monitor: tuple[Monitor, Manua
     assert bar.measurement.items == 256
     assert bar.measurement.items_per_s == pytest.approx(32.0)
     assert bar.measurement.measured_j_per_item == pytest.approx(800 / 256)
-    assert "images/s=32" in out.getvalue()
+    assert "images/s=32.0, " in out.getvalue()
     assert "W=100" in out.getvalue()
     assert "J/image=3.12" in out.getvalue()
 
@@ -86,3 +88,12 @@ def test_a_generator_that_fails_is_named() -> None:
 def test_items_per_step_must_be_positive(wrong: float) -> None:
     with pytest.raises(ValueError, match="items_per_step must be"):
         resmon.track([], items_per_step=wrong)
+
+
+def test_in_a_notebook_the_bar_is_text_that_stays() -> None:
+    cell = "import resmon\nfor _ in resmon.track(range(3), items_unit='images'):\n    pass"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    NotebookClient(notebook, timeout=60, kernel_name="python3", coalesce_streams=True).execute()
+    (output,) = notebook.cells[0].outputs
+    assert (output.output_type, output.name) == ("stream", "stdout")
+    assert "3/3" in output.text.splitlines()[-1]
