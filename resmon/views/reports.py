@@ -159,9 +159,7 @@ def _server_status(*, panel_answered: bool) -> SensorStatus:
     prefix = _server_prefix()
     places = [Path(prefix or sys.prefix), Path.home() / ".local"]
     if any((place / "share/jupyter/labextensions/anywidget").exists() for place in places):
-        return SensorStatus(
-            name="front end", state="available", detail=f"anywidget's extension is installed in {places[0]}"
-        )
+        return SensorStatus(name="front end", state="available", detail="anywidget is installed for the Jupyter server")
     if prefix is None:
         return SensorStatus(
             name="front end",
