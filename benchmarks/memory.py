@@ -61,7 +61,13 @@ def bytes_held(more: int) -> dict[str, Any]:
     grown = tracemalloc.get_traced_memory()[0] - traced
     for sensor in found.quick:
         sensor.close()
-    return {"row": schema.row_bytes, "cores": cores, "day": _day(schema.channels), "grown": highest - before, "traced": grown}
+    return {
+        "row": schema.row_bytes,
+        "cores": cores,
+        "day": _day(schema.channels),
+        "grown": highest - before,
+        "traced": grown,
+    }
 
 
 def _day(channels: Any) -> int:

@@ -75,7 +75,7 @@ def _training() -> Iterator[None]:
     def train() -> None:
         while not ended.is_set():
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(inputs), labels).backward()
+            torch.nn.functional.cross_entropy(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     worker = threading.Thread(target=train)

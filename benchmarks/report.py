@@ -94,9 +94,7 @@ class Machine:
         )
 
     def __str__(self) -> str:
-        return (
-            f"{self.chip}, {self.cpus} CPUs, {self.system}, {self.python}, {self.date}, load at the start {self.load_1min}"
-        )
+        return f"{self.chip}, {self.cpus} CPUs, {self.system}, {self.python}, {self.date}, load at the start {self.load_1min}"
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -104,7 +102,9 @@ def table(rows: Sequence[Row]) -> str:
     lines = [HEAD, *(row.cells() for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
     lines.insert(1, ["-" * width for width in widths])
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def write(parts: Iterable[tuple[str, Sequence[Row]]], machine: Machine, mode: str) -> list[Path]:
@@ -115,9 +115,7 @@ def write(parts: Iterable[tuple[str, Sequence[Row]]], machine: Machine, mode: st
     data = {
         "machine": asdict(machine),
         "mode": mode,
-        "parts": {
-            name: [{**asdict(row), "ratio": row.ratio, "met": row.met} for row in rows] for name, rows in found
-        },
+        "parts": {name: [{**asdict(row), "ratio": row.ratio, "met": row.met} for row in rows] for name, rows in found},
     }
     markdown = [f"# {mode.capitalize()} run", "", str(machine), ""]
     for name, rows in found:

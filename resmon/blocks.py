@@ -39,7 +39,18 @@ class Schema:
 class Block:
     """Rows of one schema. ``rows`` is raised only after a row is whole, so readers need no lock."""
 
-    __slots__ = ("_data", "_doubles", "_floats", "capacity", "rows", "schema")
+    __slots__ = (
+        "_data",
+        "_doubles",
+        "_floats",
+        "_next",
+        "_order",
+        "_pack_into",
+        "_row_bytes",
+        "capacity",
+        "rows",
+        "schema",
+    )
 
     def __init__(self, schema: Schema, capacity: int) -> None:
         self.schema = schema
@@ -49,9 +60,12 @@ class Block:
         view = memoryview(self._data)
         self._doubles = view.cast("d")
         self._floats = view.cast("f")
+        self._pack_into, self._order, self._row_bytes = schema.pack_into, schema.order, schema.row_bytes
+        self._next = 0
 
     def write(self, at_s: float, values: Sequence[float]) -> None:
-        self.schema.pack_into(self._data, self.rows * self.schema.row_bytes, at_s, *self.schema.order(values))
+        self._pack_into(self._data, self._next, at_s, *self._order(values))
+        self._next += self._row_bytes
         self.rows += 1
 
     def times(self, first: int, last: int) -> memoryview[float]:

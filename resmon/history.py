@@ -81,6 +81,7 @@ class History:
         self._old = Tier(OLD_ROWS, max_bytes * (1 - RAW_SHARE - MIDDLE_SHARE))
         self._schema: Schema | None = None
         self._folding: _Folding | None = None
+        self._block: Block | None = None
         self._bucket_first = 0
         self._bucket_end_s = float("-inf")
         self._middle_first = 0
@@ -139,20 +140,23 @@ class History:
 
     def append(self, at_s: float, values: Sequence[float]) -> None:
         """Write one row, in the order of the channels; NaN for what is unknown. Writer only."""
-        schema = self._schema
-        assert schema is not None, "set_channels comes first"
-        block = self._raw.blocks[-1] if self._raw.blocks else None
-        if at_s >= self._bucket_end_s or block is None or block.rows == block.capacity:
-            self._fold_bucket()
-            self._raw.write(schema, at_s, values)
-            self._bucket_first = self._raw.blocks[-1].rows - 1
-            self._bucket_end_s = at_s + FOLD_S
-        else:
+        block = self._block
+        if at_s < self._bucket_end_s and block is not None and block.rows < block.capacity:
             block.write(at_s, values)
+        else:
+            self._begin_bucket(at_s, values)
         self.rows += 1
         if self._waiting:
             with self._news:
                 self._news.notify_all()
+
+    def _begin_bucket(self, at_s: float, values: Sequence[float]) -> None:
+        assert self._schema is not None, "set_channels comes first"
+        self._fold_bucket()
+        self._raw.write(self._schema, at_s, values)
+        self._block = self._raw.blocks[-1]
+        self._bucket_first = self._block.rows - 1
+        self._bucket_end_s = at_s + FOLD_S
 
     def _fold_bucket(self) -> None:
         if not self._raw.blocks or self._folding is None:

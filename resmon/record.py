@@ -27,6 +27,8 @@ MAGIC = b"resmon1\n"
 FILE_BYTES = 8 * 2**20
 KEEP_FILES = 5
 HEADER_BYTES = 64
+WRITE_S = 0.45
+"""Rows that follow each other faster are written together: each write gives up the interpreter lock."""
 FRAME = struct.Struct("<IIBxxxI")  # payload bytes, checksum, kind, turn
 KIND_SCHEMA, KIND_ROW, KIND_EVENT = 1, 2, 3
 
@@ -97,7 +99,10 @@ class FlightRecord:
         self._turn = 0
         self._offset = 0
         self._end = 0
-        self._preamble: list[bytes] = []
+        self._preamble = b""
+        self._pending = bytearray()
+        self._written_s = float("-inf")
+        self._pid = os.getpid()
         self._pack_row = struct.Struct("<d").pack
         try:
             self._open(directory or record_directory(), max_bytes)
@@ -131,44 +136,54 @@ class FlightRecord:
     def start(self, facts: Mapping[str, Any], channels: Sequence[Channel]) -> None:
         """Begin a layout: the channels of the rows that follow, and the facts a reader needs (JSON-ready)."""
         head = {**facts, "channels": [asdict(c) for c in channels]}
-        self._preamble = [_frame_payload(KIND_SCHEMA, json.dumps(head).encode())]
+        self._preamble = json.dumps(head).encode()
         self._pack_row = struct.Struct(f"<{1 + len(channels)}d").pack
         if self.path is not None:
             self._next_bank()
 
     def row(self, at_s: float, values: Sequence[float]) -> None:
         """One sample, in the order of the channels."""
-        if self.path is not None:
-            self._write(_frame_payload(KIND_ROW, self._pack_row(at_s, *values)))
+        if self.path is None:
+            return
+        self._add(KIND_ROW, self._pack_row(at_s, *values))
+        if not 0.0 <= at_s - self._written_s < WRITE_S:
+            self._written_s = at_s
+            self._flush()
 
     def event(self, event: Mapping[str, Any]) -> None:
         """A JSON-ready fact that is no sample: the start and end of a cell, by number, never its text."""
         if self.path is not None:
-            self._write(_frame_payload(KIND_EVENT, json.dumps(event).encode()))
+            self._add(KIND_EVENT, json.dumps(event).encode())
+            self._flush()
 
     def _next_bank(self) -> None:
+        self._flush()
         self._turn += 1
         self._offset = HEADER_BYTES + (self._turn % 2) * self._bank_bytes
         self._end = self._offset + self._bank_bytes
-        for payload in self._preamble:
-            self._write(payload)
+        self._add(KIND_SCHEMA, self._preamble)
 
-    def _write(self, payload: bytes) -> None:
-        kind, body = payload[0], payload[1:]
+    def _add(self, kind: int, body: bytes) -> None:
         size = FRAME.size + len(body)
-        if self._offset + size > self._end:
-            if size + sum(map(len, self._preamble)) + 64 > self._bank_bytes:
+        if self._offset + len(self._pending) + size > self._end:
+            if kind == KIND_SCHEMA or size + FRAME.size + len(self._preamble) + 64 > self._bank_bytes:
                 return
             self._next_bank()
-        frame = FRAME.pack(len(body), zlib.crc32(body, self._turn), kind, self._turn) + body
+        self._pending += FRAME.pack(len(body), zlib.crc32(body, self._turn), kind, self._turn)
+        self._pending += body
+
+    def _flush(self) -> None:
+        if not self._pending or self.path is None:
+            return
         try:
-            self._pwrite(frame, self._offset)
+            self._pwrite(self._pending, self._offset)
         except OSError as error:
             self._turn_off(error)
             return
-        self._offset += size
+        self._offset += len(self._pending)
+        self._pending.clear()
 
-    def _pwrite(self, data: bytes, offset: int) -> None:
+    def _pwrite(self, data: bytes | bytearray, offset: int) -> None:
         if hasattr(os, "pwrite"):
             written = os.pwrite(self._fd, data, offset)
         else:
@@ -179,19 +194,18 @@ class FlightRecord:
 
     def _turn_off(self, error: OSError) -> None:
         self.notice = f"flight record off: {error.strerror or error}; measuring goes on in memory"
+        self._pending.clear()
         self.close()
         self.path = None
 
     def close(self) -> None:
         """Close the file, which stays for :func:`resmon.replay`. Idempotent."""
         if self._fd >= 0:
+            if self._pid == os.getpid():  # in a forked child what is pending is the parent's to write
+                self._flush()
             fd, self._fd = self._fd, -1
             with contextlib.suppress(OSError):
                 os.close(fd)
-
-
-def _frame_payload(kind: int, body: bytes) -> bytes:
-    return bytes((kind,)) + body
 
 
 def _prune(directory: Path) -> None:

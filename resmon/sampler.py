@@ -21,6 +21,8 @@ log = logging.getLogger("resmon")
 
 MISSED = "resmon.missed"
 CPU_S = "resmon.cpu_s"
+LOOK_S = 2.0
+"""How often a sensor without channels is asked whether it has some by now."""
 GAP_PERIODS = 3.0
 """Polled power is not integrated over a stretch longer than this many periods."""
 
@@ -64,11 +66,21 @@ class _Plan(NamedTuple):
     """What a tick does, prepared: rebuilt only when a sensor comes, goes or changes its shape."""
 
     of: tuple[Sensor, ...]
-    generations: tuple[tuple[Sensor, int], ...]
-    sensors: tuple[tuple[Sensor, int], ...]
+    sensors: tuple[tuple[Sensor, int, int], ...]
+    """Each with its generation and how many channels it has."""
+    silent: tuple[tuple[Sensor, int, int], ...]
+    """Those without channels, which may have some one day."""
     feeds: tuple[_Feed, ...]
     powers: tuple[tuple[Meter, ...], ...]
     channels: tuple[Channel, ...]
+
+
+def _reshaped(sensors: Iterable[tuple[Sensor, int, int]]) -> bool:
+    # No any(): a tick runs on cold caches, where a generator costs as much as a read of a kernel file.
+    for sensor, generation, _ in sensors:  # noqa: SIM110
+        if sensor.generation != generation:
+            return True
+    return False
 
 
 class Sampler:
@@ -94,6 +106,7 @@ class Sampler:
         self._events: deque[Mapping[str, object]] = deque()
         self._meters: dict[str, Meter] = {}
         self._plan: _Plan | None = None
+        self._next_look_s = float("-inf")
         self._tick_lock = threading.Lock()
         self._gate = threading.Lock()
         self._gate.acquire()
@@ -220,25 +233,18 @@ class Sampler:
         with self._tick_lock:
             at_s = self.clock.now()
             plan = self._plan
-            if plan is None or plan.of is not self.sensors or any(s.generation != g for s, g in plan.generations):
+            if plan is None or plan.of is not self.sensors or _reshaped(plan.sensors):
                 plan = self._replan()
+            if at_s >= self._next_look_s:
+                self._next_look_s = at_s + LOOK_S
+                for sensor, _, _ in plan.silent:
+                    self._read(sensor, 0, at_s)
+                if _reshaped(plan.silent):
+                    plan = self._replan()
             values: list[float] = []
-            for sensor, width in plan.sensors:
+            for sensor, _, width in plan.sensors:
                 values += self._read(sensor, width, at_s)
-            # The stretch since the last tick was planned at the rate that was in force then.
-            max_gap_s = GAP_PERIODS * max(self.interval_s, self._last_interval_s)
-            self._last_interval_s = self.interval_s
-            for meter, value, low, high in plan.feeds:
-                reading = values[value]
-                known = reading == reading
-                if low < 0:
-                    meter.add(at_s, reading, reading, reading, max_gap_s)
-                    values += (meter.total_j, meter.gap_s) if known else (NAN, NAN)
-                else:
-                    meter.add(at_s, reading, values[low], values[high], max_gap_s)
-                    values += (meter.total_j, meter.low_j, meter.high_j, meter.gap_s) if known else (NAN,) * 4
-            for meters in plan.powers:
-                values.append(sum(meter.power_w for meter in meters))
+            self._add_energy(plan, at_s, values)
             values += (self.cpu_s + self.views_cpu_s, self.missed)
             self.history.append(at_s, values)
             self.ticks += 1
@@ -247,6 +253,24 @@ class Sampler:
         for call in self.after_tick:
             call(at_s)
         return at_s
+
+    def _add_energy(self, plan: _Plan, at_s: float, values: list[float]) -> None:
+        """Feed the meters from the values of this tick, and append their totals to them."""
+        # The stretch since the last tick was planned at the rate that was in force then.
+        max_gap_s = GAP_PERIODS * max(self.interval_s, self._last_interval_s)
+        self._last_interval_s = self.interval_s
+        for meter, value, low, high in plan.feeds:
+            reading = values[value]
+            if reading != reading:
+                values += (NAN, NAN) if low < 0 else (NAN, NAN, NAN, NAN)
+            elif low < 0:
+                meter.add(at_s, reading, reading, reading, max_gap_s)
+                values += (meter.total_j, meter.gap_s)
+            else:
+                meter.add(at_s, reading, values[low], values[high], max_gap_s)
+                values += (meter.total_j, meter.low_j, meter.high_j, meter.gap_s)
+        for meters in plan.powers:
+            values.append(sum([meter.power_w for meter in meters]))
 
     def _write(self, at_s: float, values: Sequence[float]) -> None:
         while self._events:
@@ -259,19 +283,21 @@ class Sampler:
     def _read(self, sensor: Sensor, width: int, at_s: float) -> Sequence[float]:
         try:
             values = sensor.read(at_s)
-            problem = "" if len(values) == width else f"gave {len(values)} values for {width} channels"
         except Exception as error:  # noqa: BLE001 - a failing sensor is a status, never a failed tick
-            values, problem = (), f"{type(error).__name__}: {error}"
-        if problem:
-            if sensor.name not in self.failures:
-                log.warning("resmon: the sensor %s failed: %s", sensor.name, problem)
-            self.failures[sensor.name] = SensorStatus(
-                name=sensor.name, state="lost", cause=problem, remedy="it is tried again at every tick"
-            )
-            return [NAN] * width
+            return self._failed(sensor, width, f"{type(error).__name__}: {error}")
+        if len(values) != width:
+            return self._failed(sensor, width, f"gave {len(values)} values for {width} channels")
         if self.failures:
             self.failures.pop(sensor.name, None)
         return values
+
+    def _failed(self, sensor: Sensor, width: int, problem: str) -> Sequence[float]:
+        if sensor.name not in self.failures:
+            log.warning("resmon: the sensor %s failed: %s", sensor.name, problem)
+        self.failures[sensor.name] = SensorStatus(
+            name=sensor.name, state="lost", cause=problem, remedy="it is tried again while sampling goes on"
+        )
+        return [NAN] * width
 
     def _replan(self) -> _Plan:
         taken_in = self.sensors
@@ -296,8 +322,8 @@ class Sampler:
         channels.append(Channel(device_id="resmon", quantity="missed", unit="1", kind="counter"))
         plan = _Plan(
             of=taken_in,
-            generations=tuple((s, s.generation) for s in taken_in),
-            sensors=tuple((s, len(s.channels)) for s in sensors),
+            sensors=tuple((s, s.generation, len(s.channels)) for s in sensors if s.channels),
+            silent=tuple((s, s.generation, 0) for s in sensors if not s.channels),
             feeds=tuple(feeds),
             powers=tuple(map(tuple, powers.values())),
             channels=tuple(channels),
