@@ -1,13 +1,22 @@
 // Drawing on canvases that follow their box and the screen's resolution.
 
+const tiles = new Map<string, HTMLCanvasElement>();
+
 /** Hatch that says "estimated", in device pixels. */
 export function hatch(context: CanvasRenderingContext2D, color: string, ground: string, ratio: number): CanvasPattern | string {
+  const key = `${color} ${ground} ${ratio}`;
+  const tile = tiles.get(key) ?? hatchTile(color, ground, ratio);
+  tiles.set(key, tile);
+  return context.createPattern(tile, "repeat") ?? color;
+}
+
+function hatchTile(color: string, ground: string, ratio: number): HTMLCanvasElement {
   const size = Math.round(6 * ratio);
   const tile = document.createElement("canvas");
   tile.width = size;
   tile.height = size;
   const c = tile.getContext("2d");
-  if (!c) return color;
+  if (!c) return tile;
   c.fillStyle = ground;
   c.fillRect(0, 0, size, size);
   c.strokeStyle = color;
@@ -18,7 +27,7 @@ export function hatch(context: CanvasRenderingContext2D, color: string, ground: 
     c.lineTo(shift + size * 1.25, -size * 0.25);
     c.stroke();
   }
-  return context.createPattern(tile, "repeat") ?? color;
+  return tile;
 }
 
 const widths = new Map<string, number>();
@@ -96,7 +105,23 @@ export class Picture {
   }
 }
 
-/** A line over `values` at `x(i)`; NaN breaks it. */
+/** The same as the path of an SVG element, which costs no layer of its own: for what changes rarely. */
+export function linePath(count: number, x: (i: number) => number, y: (i: number) => number): string {
+  let path = "";
+  let pen = false;
+  for (let i = 0; i < count; i += 1) {
+    const at = y(i);
+    if (Number.isNaN(at)) {
+      pen = false;
+      continue;
+    }
+    path += `${pen ? "L" : "M"}${x(i).toFixed(1)} ${at.toFixed(1)}`;
+    pen = true;
+  }
+  return path;
+}
+
+/** A line over points at `x(i)`, `y(i)`; NaN breaks it. */
 export function strokeLine(
   c: CanvasRenderingContext2D,
   count: number,

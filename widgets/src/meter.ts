@@ -32,8 +32,8 @@ export interface Reading {
 
 /** Between value and context, with a little to spare. */
 const GAP_PX = 16;
-/** Below this a change of a bar is not visible. */
-const STEP = 0.0005;
+/** A smaller change of a bar is less than a pixel. */
+const STEP = 0.003;
 
 export class Meter {
   readonly el: HTMLElement;

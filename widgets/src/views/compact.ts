@@ -1,7 +1,7 @@
 // Many GPUs: a line each; from 17 on their distribution and the three that stand out.
 
-import { Picture, strokeLine } from "../canvas";
-import { h, setHidden, setText, swatch } from "../dom";
+import { linePath } from "../canvas";
+import { h, icon, setAttribute, setHidden, setText, swatch } from "../dom";
 import { gibDigits } from "../format";
 import type { Frame, Section } from "../frame";
 import { density } from "../frame";
@@ -12,7 +12,10 @@ import { Badge, Temperature, lostText, notYours } from "./devices";
 import { worst } from "./worst";
 
 const SPARK_S = 600;
-const SPARK_MS = 2000;
+const SPARK_WIDTH = 82;
+const SPARK_HEIGHT = 20;
+/** Ten minutes in so little width move a pixel in seven seconds. */
+const SPARK_MS = 3500;
 /** The rows that stand out change no more often than this, or nobody could read them. */
 const WORST_MS = 5000;
 
@@ -23,7 +26,7 @@ class Line {
   readonly #utilization: Meter;
   readonly #memory: Meter;
   readonly #power: Meter;
-  readonly #spark = new Picture("rm-spark", 20);
+  readonly #spark: SVGSVGElement;
   readonly #temperature = new Temperature(false);
   readonly #badge = new Badge();
   readonly #state = h("span", "rm-line-state");
@@ -37,12 +40,17 @@ class Line {
     this.#utilization = new Meter(`${label} utilisation`, "", resource, "100");
     this.#memory = new Meter(`${label} memory`, "", "memory", "71.2");
     this.#power = new Meter(`${label} power`, "", resource, "1000");
+    const line = { fill: "none", stroke: `var(--rm-${resource})`, "stroke-width": "1.4" };
+    const ground = { d: `M0 ${SPARK_HEIGHT - 0.5}H${SPARK_WIDTH}`, stroke: "var(--rm-hairline)" };
+    this.#spark = icon("rm-spark", SPARK_HEIGHT, ground, line);
+    this.#spark.setAttribute("viewBox", `0 0 ${SPARK_WIDTH} ${SPARK_HEIGHT}`);
+    this.#spark.setAttribute("width", String(SPARK_WIDTH));
     this.el = h(
       "div",
       "rm-line",
       h("b", "rm-label", label),
       this.#utilization.el,
-      this.#spark.el,
+      this.#spark,
       this.#memory.el,
       this.#power.el,
       this.#temperature.el,
@@ -53,7 +61,6 @@ class Line {
   }
 
   resize(): void {
-    this.#spark.measure();
     this.#sparkAt = -Infinity;
   }
 
@@ -92,30 +99,20 @@ class Line {
     this.#power.read({ ...power, more: power.more ?? power.context[0] ?? "" });
   }
 
-  #drawSpark({ store, theme, size }: Frame): void {
+  #drawSpark({ store, size }: Frame): void {
     const now = performance.now();
     if (size !== "wide" || now - this.#sparkAt < SPARK_MS) return;
-    const values = store.series.mean(this.#gpu < 0 ? "host.cpu_utilization" : `gpu.${this.#gpu}.utilization`);
-    const c = this.#spark.begin();
-    if (!c || !values) return;
-    this.#sparkAt = now;
-    const { width, height } = this.#spark;
     const { series } = store;
+    const values = series.mean(this.#gpu < 0 ? "host.cpu_utilization" : `gpu.${this.#gpu}.utilization`);
+    if (!values) return;
+    this.#sparkAt = now;
     const first = Math.max(0, series.firstAt(series.newest - SPARK_S) - 1);
-    c.strokeStyle = theme.palette.hairline;
-    c.lineWidth = 1;
-    c.beginPath();
-    c.moveTo(0, height - 0.5);
-    c.lineTo(width, height - 0.5);
-    c.stroke();
-    c.strokeStyle = this.#gpu < 0 ? theme.palette.cpu : theme.palette.gpu;
-    c.lineWidth = 1.4;
-    strokeLine(
-      c,
+    const path = linePath(
       series.length - first,
-      (i) => width - ((series.newest - (series.t[first + i] as number)) / SPARK_S) * width,
-      (i) => height - 1.5 - Math.min(1, values[first + i] as number) * (height - 3),
+      (i) => SPARK_WIDTH - ((series.newest - (series.t[first + i] as number)) / SPARK_S) * SPARK_WIDTH,
+      (i) => SPARK_HEIGHT - 1.5 - Math.min(1, values[first + i] as number) * (SPARK_HEIGHT - 3),
     );
+    setAttribute(this.#spark.lastElementChild as Element, "d", path);
   }
 }
 

@@ -209,14 +209,14 @@ class HostRow implements DeviceRow {
     const step = width / cores.length;
     const gap = step > 4 ? 1.5 : step > 2 ? 1 : 0;
     const { cpu, track } = theme.palette;
-    cores.forEach((core, i) => {
-      c.fillStyle = track;
-      c.fillRect(i * step, 0, step - gap, height);
-      if (core === 255) return;
-      const tall = (core / 254) * height;
-      c.fillStyle = cpu;
-      c.fillRect(i * step, height - tall, step - gap, tall);
-    });
+    const columns = (color: string, tall: (core: number) => number): void => {
+      c.fillStyle = color;
+      c.beginPath();
+      cores.forEach((core, i) => c.rect(i * step, height - tall(core), step - gap, tall(core)));
+      c.fill();
+    };
+    columns(track, () => height);
+    columns(cpu, (core) => (core === 255 ? 0 : (core / 254) * height));
   }
 }
 

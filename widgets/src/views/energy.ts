@@ -78,6 +78,8 @@ class EnergyRow {
   readonly #nowUnit = h("span");
   readonly #without = h("span", "rm-sub");
   unit = "";
+  #drawn = "";
+  #palette: Palette | null = null;
 
   constructor(basis: Basis) {
     this.basis = basis;
@@ -98,7 +100,7 @@ class EnergyRow {
   }
 
   resize(): void {
-    this.#bar.measure();
+    if (this.#bar.measure()) this.#drawn = "";
   }
 
   /** `prefix` is that of the leading row, in which an unknown value is written. */
@@ -129,14 +131,21 @@ class EnergyRow {
   }
 
   graphics(frame: Frame, full: number): void {
+    const { store, schema, theme } = frame;
+    const { palette } = theme;
+    const sources = sourcesOf(store, schema, this.basis);
+    const [value, low, high] = ["", "_low", "_high"].map((end) => store.value(`cell.${this.basis}${end}_j`)) as [number, number, number];
+    const x = (j: number): number => (j / full) * this.#bar.width;
+    const places = [value, low, high, ...sources.map(({ j }) => j)].map((j) => Math.round(2 * x(j)));
+    const key = [...places, this.#bar.width, store.row === null].join();
+    if (key === this.#drawn && palette === this.#palette) return;
     const c = this.#bar.begin();
     if (!c) return;
-    const { store, schema, theme } = frame;
+    this.#drawn = key;
+    this.#palette = palette;
     const { width, ratio } = this.#bar;
-    const { palette } = theme;
-    const x = (j: number): number => (j / full) * width;
     let start = 0;
-    for (const { schema: source, j } of sourcesOf(store, schema, this.basis)) {
+    for (const { schema: source, j } of sources) {
       if (!known(j) || j <= 0) continue;
       const [from, to] = [x(start), x(start + j)];
       const color = palette[source.resource as keyof Palette] ?? palette.text;
@@ -157,9 +166,6 @@ class EnergyRow {
       }
       start += j;
     }
-    const low = store.value(`cell.${this.basis}_low_j`);
-    const high = store.value(`cell.${this.basis}_high_j`);
-    const value = store.value(`cell.${this.basis}_j`);
     if (known(value) && known(low) && known(high) && high > 0) whisker(c, x(low), x(high), palette);
     if (!known(value) && store.row) uncovered(c, width, palette);
   }

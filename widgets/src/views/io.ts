@@ -47,7 +47,7 @@ class Rate {
     else this.el.removeAttribute("tabindex");
   }
 
-  graphics({ store, theme, size }: Frame): void {
+  draw({ store, theme, size }: Frame): void {
     if (size === "narrow") return;
     const c = this.#picture.begin();
     const values = store.series.mean(this.#column);
@@ -92,17 +92,19 @@ export class Io implements Section {
   resize(frame: Frame): void {
     for (const rate of this.#rates) {
       rate.resize(frame);
-      rate.graphics(frame);
+      rate.draw(frame);
     }
   }
 
   text(frame: Frame): void {
-    for (const rate of this.#rates) rate.text(frame);
+    for (const rate of this.#rates) {
+      rate.text(frame);
+      rate.draw(frame);
+    }
   }
 
-  graphics(frame: Frame): void {
-    for (const rate of this.#rates) rate.graphics(frame);
-  }
+  /** A minute in so little width moves two or three pixels a second: drawing it with the text is enough. */
+  graphics(): void {}
 }
 
 /** "disk 1.9 GB/s" and "net 3.1 MB/s", both directions together, for the footer of the compact form. */
