@@ -88,7 +88,7 @@ def test_a_gpu_that_is_lost_is_named(tmp_path: Path) -> None:
         lost = Gpu(uuid=gpu_uuid(1), rules=(Fault("*", LOST, from_s=script.now_s() + 1.0),))
         Script(gpus=(script.gpus[0], lost), epoch_s=script.epoch_s).write(path)
         ran = running.run("%%resmon -o m\ntime.sleep(3)")
-        assert re.search(r"GPU 1 H200 .*seen \d\d% of the time", ran.text), ran.text
+        assert re.search(r"GPU 1 H200 .*seen \d+.% of the time", ran.text), ran.text
         assert not re.search(r"GPU 0 H200 .*of the time", ran.text)
         coverage = running.json("{c.device: c.coverage for c in m.energy.components}")
         assert coverage["GPU 1"] < 0.9 < coverage["GPU 0"]

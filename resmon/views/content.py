@@ -192,19 +192,19 @@ def _rows_of(name: Cell, components: Sequence[EnergyComponent], cells: Sequence[
     found = [group for group in by_basis if group]
     first = _energy_cells(found[0]) if found else (units.UNKNOWN, "")
     *figures, note = cells
-    notes = [note, _notes(found[0])] if found else [note]
-    return [
-        (name, *first, *figures, "; ".join(filter(None, notes))),
-        *(_energy_row(str(name.strong), group) for group in found[1:]),
-    ]
+    notes = [note, _partly_seen(found[0]) if found else ""]
+    rest = [_energy_row(str(name.strong), group) for group in found[1:]]
+    return [(name, *first, *figures, "; ".join(filter(None, notes))), *rest]
+
+
+def _partly_seen(components: Sequence[EnergyComponent]) -> str:
+    seen = min(c.coverage for c in components)
+    return f"seen {units.format_percent(seen)} of the time" if seen < 0.995 else ""
 
 
 def _energy_row(name: str, components: Sequence[EnergyComponent]) -> Row:
-    return (Cell(name), *_energy_cells(components), "", "", "", "", "", _notes(components))
-
-
-def _notes(components: Sequence[EnergyComponent]) -> str:
-    return "; ".join(dict.fromkeys(plain(c.note) for c in components if c.note))
+    notes = "; ".join(dict.fromkeys(plain(c.note) for c in components if c.note))
+    return (Cell(name), *_energy_cells(components), "", "", "", "", "", notes)
 
 
 def _energy_cells(components: Sequence[EnergyComponent]) -> tuple[Cell, str]:
