@@ -1,0 +1,290 @@
+"""Energy at any instant from a counter that moves only every period, with how far it may be off."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from resmon.energy.edges import Calibration, CounterRead, Edge, Placed, Power, place
+from resmon.energy.learning import Learner
+from resmon.energy.load import Load, Moments
+from resmon.energy.steps import Step, course
+
+STUCK_PERIODS = 10.0
+"""A counter that kept its value for this many periods while power was drawn is stuck."""
+LATE_FRACTION = 0.5
+"""When it moves on by at least this much of what power says, it was only late, and nothing is lost."""
+RESOLUTION_J = 0.001
+POWERS_KEPT = 256
+"""Powers kept between two edges."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """The running total of a counter at one instant; a window is the difference of two marks.
+
+    ``sigma_j`` is the standard deviation of the total at this instant, without the sensor's gain. ``floor_j`` and
+    ``ceiling_j`` are the totals at the edges around it, which bound it (``ceiling_j`` is infinite where no later edge
+    was seen). ``gap_s`` and ``gap_j`` are running totals of the seconds that the counter did not count and of the
+    joules that stand for them, ``load`` of the instantaneous power. ``resets`` counts the decreases so far.
+    """
+
+    at_s: float
+    total_j: float
+    sigma_j: float
+    floor_j: float
+    ceiling_j: float
+    power_w: float
+    period_s: float
+    gap_s: float = 0.0
+    gap_j: float = 0.0
+    resets: int = 0
+    load: Moments = field(default_factory=Moments)
+
+
+class CounterTrack:
+    """Takes every read of one counter, in order of time, and answers for the total at an instant.
+
+    The total is one function of time: what it says of an instant does not depend on who asks, so the parts of any
+    partition sum to the whole. What was said of an instant stays: an edge that was used is not moved again, and the
+    total at an instant beyond the last edge is held to by what comes later. It never decreases.
+
+    Not thread-safe: reads and marks come from one thread, or under one lock. Memory is bounded: ``memory`` edges are
+    kept; an instant before them cannot be marked any more. A window takes its mark when its edge is settled.
+    """
+
+    def __init__(
+        self,
+        calibration: Calibration | None = None,
+        *,
+        power_limit_w: float | None = None,
+        resolution_j: float = RESOLUTION_J,
+        max_gap_s: float = 3.0,
+        memory: int = 1024,
+    ) -> None:
+        if memory < 4:
+            raise ValueError(f"memory must be at least 4 edges, not {memory!r}")
+        self.power_limit_w = power_limit_w
+        self.resolution_j = resolution_j
+        self.resets = 0
+        self.stuck = False
+        self._learner = Learner(calibration or Calibration())
+        self._edges: deque[Edge] = deque()
+        self._memory = memory
+        self._dropped = 0
+        self._placed: dict[int, Placed] = {}
+        self._powers: list[Power] = []
+        self._last: CounterRead | None = None
+        self._ahead_j = 0.0
+        self._load = Load(memory, max_gap_s)
+
+    @property
+    def calibration(self) -> Calibration:
+        """What is known of the board by now."""
+        return self._learner.calibration
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def add(self, read: CounterRead) -> bool:
+        """Take one read; True when the counter had moved.
+
+        A failed one (NaN) tells nothing and is no gap: what the counter gained meanwhile is in its next value.
+        Raises ValueError for a read older than the last.
+        """
+        last = self._last
+        if last is not None and read.at_s < last.at_s:
+            raise ValueError(f"reads come in order of time: {read.at_s!r} s is before {last.at_s!r} s")
+        self._load.add(read.at_s, read.power_w)
+        moved = False
+        if read.energy_j == read.energy_j:
+            self._last = read
+            moved = last is None or read.energy_j != last.energy_j
+            if last is None:
+                self._append(Edge(0.0, read.before_s - self.calibration.period_p99_s, read.after_s))
+            elif read.energy_j > last.energy_j:
+                self._advance(last, read)
+            elif read.energy_j < last.energy_j:
+                self.resets += 1
+                self._append(self._bridge(read))
+            else:
+                self._watch(read)
+        if read.power_w == read.power_w and len(self._powers) < POWERS_KEPT:
+            self._powers.append(Power(read.at_s, read.power_w))
+        return moved
+
+    def _append(self, edge: Edge) -> None:
+        if len(self._edges) == self._memory:
+            self._edges.popleft()
+            self._placed.pop(self._dropped, None)
+            self._dropped += 1
+        self._edges.append(edge)
+        self._powers = []
+
+    def _advance(self, last: CounterRead, read: CounterRead) -> None:
+        before = self._edges[-1]
+        stuck, self.stuck = self.stuck, False
+        gained_j = read.energy_j - last.energy_j
+        if stuck and gained_j < LATE_FRACTION * self._load.drawn_j(before.to_s, read.at_s):
+            self._append(self._bridge(read))
+            return
+        # What was given out in advance is not given out again.
+        step_j = max(gained_j - self._ahead_j, self.resolution_j if self._ahead_j else 0.0)
+        self._ahead_j = 0.0
+        from_s = max(last.before_s, read.before_s - self.calibration.period_p99_s, before.to_s)
+        edge = before._replace(
+            total_j=before.total_j + step_j,
+            from_s=min(from_s, read.after_s),
+            to_s=read.after_s,
+            powers=tuple(self._powers),
+            broken=False,
+        )
+        self._learner.take(before, edge)
+        self._append(edge)
+
+    def _bridge(self, read: CounterRead) -> Edge:
+        """The edge that ends a stretch which the counter did not count: instantaneous power stands in."""
+        self.stuck = False
+        self._ahead_j = 0.0
+        before, edge = self._edges[-1], self._reckoned(read.at_s)
+        joules = edge.total_j - before.total_j
+        return edge._replace(gap_s=before.gap_s + read.at_s - before.to_s, gap_j=before.gap_j + joules)
+
+    def _reckoned(self, at_s: float) -> Edge:
+        """Where the counter would be at an instant after the last edge, by power."""
+        before = self._edges[-1]
+        elapsed_s = at_s - before.to_s
+        drawn_j = self._load.drawn_j(before.to_s, at_s)
+        joules = drawn_j if drawn_j == drawn_j else self._power_w() * elapsed_s
+        return before._replace(
+            total_j=before.total_j + joules, from_s=at_s, to_s=at_s, powers=tuple(self._powers), broken=True
+        )
+
+    def _power_w(self) -> float:
+        """The best guess of the power now: as read, as the counter moved of late, or half of the limit."""
+        power_w = self._load.power_near(math.inf)
+        if power_w == power_w:
+            return power_w
+        first, last = self._edges[0], self._edges[-1]
+        if last.to_s > first.to_s and last.total_j > first.total_j:
+            return (last.total_j - first.total_j) / (last.to_s - first.to_s)
+        return (self.power_limit_w or 0.0) / 2
+
+    def _watch(self, read: CounterRead) -> None:
+        """Whether a counter that keeps its value is stuck."""
+        quiet_s = read.at_s - self._edges[-1].to_s
+        if quiet_s > STUCK_PERIODS * self.calibration.period_p99_s:
+            drawn_j = self._load.drawn_j(self._edges[-1].to_s, read.at_s)
+            self.stuck = not drawn_j <= 10 * self.resolution_j
+
+    # -- asking -------------------------------------------------------------------------------------------------
+
+    def settled(self, at_s: float) -> bool:
+        """Whether the total at an instant is as well known as it will be: a later edge was caught in the act.
+
+        Until then the counter has to be polled. It never settles while the counter is stuck or cannot be read: the
+        caller gives up after a time and marks all the same.
+        """
+        narrow_s = self.calibration.shortest_s
+        for edge in reversed(self._edges):
+            if edge.from_s < at_s:
+                return False
+            if edge.width_s < narrow_s:
+                return True
+        return False
+
+    def mark(self, at_s: float) -> Mark | None:
+        """The total at an instant; None where no read was made near it, or it is no longer remembered.
+
+        Beyond the last edge it is reckoned with the power read last, and what comes later holds to it.
+        """
+        edges = self._edges
+        if not edges:
+            return None
+        i = bisect_right(edges, at_s, key=lambda edge: edge.to_s)
+        while i > 0 and self._place(i - 1).at_s > at_s:
+            i -= 1
+        while i < len(edges) and self._place(i).at_s <= at_s:
+            i += 1
+        if i == 0:
+            if self._dropped or at_s < edges[0].from_s:
+                return None
+            at, power_w = self._place(0), self._power_w()
+            early_j = power_w * (at.at_s - at_s)
+            return self._mark(
+                at_s,
+                edges[0],
+                edges[0].total_j - early_j,
+                math.hypot(power_w * at.sigma_s, early_j / math.sqrt(3)),
+                floor_j=-math.inf,
+                ceiling_j=edges[0].total_j,
+            )
+        if i == len(edges):
+            return self._ahead(at_s)
+        before, after = edges[i - 1], edges[i]
+        step = Step(before, after, self._place(i - 1), self._place(i), self.calibration, self.power_limit_w)
+        point = course(step, at_s)
+        share = (at_s - step.start.at_s) / step.length_s
+        between = before._replace(
+            gap_s=before.gap_s + share * (after.gap_s - before.gap_s),
+            gap_j=before.gap_j + share * (after.gap_j - before.gap_j),
+        )
+        return self._mark(
+            at_s, between, before.total_j + point.energy_j, point.sigma_j, ceiling_j=after.total_j, power_w=step.power_w
+        )
+
+    def _ahead(self, at_s: float) -> Mark:
+        before, edge = self._edges[-1], self._reckoned(at_s)
+        joules, elapsed_s = edge.total_j - before.total_j, at_s - before.to_s
+        if self.stuck:
+            edge = edge._replace(gap_s=before.gap_s + elapsed_s, gap_j=before.gap_j + joules)
+        self._ahead_j += joules
+        self._append(edge)
+        most_j = max((self.power_limit_w or 0.0) * elapsed_s, 2 * joules)
+        return self._mark(at_s, edge, edge.total_j, most_j / math.sqrt(12), floor_j=before.total_j, ceiling_j=math.inf)
+
+    def _mark(
+        self,
+        at_s: float,
+        edge: Edge,
+        total_j: float,
+        sigma_j: float,
+        *,
+        floor_j: float | None = None,
+        ceiling_j: float,
+        power_w: float | None = None,
+    ) -> Mark:
+        return Mark(
+            at_s=at_s,
+            total_j=total_j,
+            sigma_j=math.hypot(sigma_j, self.resolution_j / math.sqrt(12)),
+            floor_j=edge.total_j if floor_j is None else floor_j,
+            ceiling_j=ceiling_j,
+            power_w=self._power_w() if power_w is None else power_w,
+            period_s=self.calibration.period_s,
+            gap_s=edge.gap_s,
+            gap_j=edge.gap_j,
+            resets=self.resets,
+            load=self._load.at(at_s),
+        )
+
+    def _place(self, i: int) -> Placed:
+        key = self._dropped + i
+        placed = self._placed.get(key)
+        if placed is None:
+            edges = self._edges
+            placed = place(edges[i], edges[i + 1] if i + 1 < len(edges) else None, self.calibration)
+            if i > 0 and (earlier := self._placed.get(key - 1)) is not None and placed.at_s < earlier.at_s:
+                placed = placed._replace(at_s=earlier.at_s)
+            self._placed[key] = placed
+        return placed
+
+
+def calibrate(reads: Iterable[CounterRead]) -> Calibration:
+    """The calibration of a board from about two seconds of reads every 1-2 ms, best while its load changes."""
+    track = CounterTrack()
+    for read in reads:
+        track.add(read)
+    return track.calibration

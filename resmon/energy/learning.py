@@ -1,0 +1,90 @@
+"""Learning how a counter moves from edges that were caught one after the other."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from itertools import pairwise
+
+from resmon.energy.edges import Calibration, Edge, integral_j, mean_power_w
+
+DENSE_S = 0.01
+"""Reads closer together than this leave no room for an edge that was not seen."""
+ENOUGH_STEPS = 64
+"""A calibration of this many steps stays as it is."""
+VARIED = 0.1
+"""Power is compared with the counter over steps whose load changed by this share of its mean, at least."""
+RATIO_STEPS = 8
+"""Fewer steps than this say too little of the ratio between the counter and the power."""
+
+
+class Learner:
+    """Takes every pair of neighbouring edges and keeps the calibration that follows from them.
+
+    A calibration that it was given and that rests on ``ENOUGH_STEPS`` or more is left alone: what is published of a
+    board does not drift.
+    """
+
+    __slots__ = ("_counted_j", "_energies", "_errors", "_mean_w", "_periods", "_varied", "calibration", "fixed")
+
+    def __init__(self, calibration: Calibration) -> None:
+        self.calibration = calibration
+        self.fixed = calibration.steps >= ENOUGH_STEPS
+        self._periods: deque[float] = deque(maxlen=2 * ENOUGH_STEPS)
+        self._energies: deque[tuple[float, float]] = deque(maxlen=2 * ENOUGH_STEPS)
+        self._varied: deque[tuple[float, float]] = deque(maxlen=2 * ENOUGH_STEPS)
+        self._mean_w: float | None = None
+
+    def take(self, before: Edge, after: Edge) -> None:
+        """Learn from a step, if it was read without a gap."""
+        if self.fixed:
+            return
+        instants = [before.to_s, *(power.at_s for power in after.powers), after.to_s]
+        apart_s = max(b - a for a, b in pairwise(instants))
+        if before.broken or after.broken or max(apart_s, before.width_s, after.width_s) > DENSE_S:
+            self._mean_w = None
+            return
+        length_s = after.middle_s - before.middle_s
+        self._periods.append(length_s)
+        self._compare(before, after, length_s)
+        if len(self._periods) >= self.calibration.steps:
+            self.calibration = self._learned()
+
+    def _compare(self, before: Edge, after: Edge, length_s: float) -> None:
+        """The counter's step beside the integral of the power over the same stretch."""
+        counted_j = after.total_j - before.total_j
+        drawn_j = integral_j(after.powers, before.middle_s, after.middle_s)
+        mean_w, earlier_w = counted_j / length_s, self._mean_w
+        self._mean_w = mean_w
+        if not drawn_j > 0:
+            return
+        self._energies.append((counted_j, drawn_j))
+        if earlier_w is None:
+            return
+        inside_w = mean_power_w(after.powers)
+        spread_w2 = sum((p.power_w - inside_w) ** 2 for p in after.powers) / len(after.powers)
+        spread_w2 += (mean_w - earlier_w) ** 2
+        if spread_w2 > (VARIED * mean_w) ** 2:
+            self._varied.append((drawn_j - counted_j, math.sqrt(spread_w2) * length_s))
+
+    def _learned(self) -> Calibration:
+        ordered = sorted(self._periods)
+        median_s = ordered[len(ordered) // 2]
+        p99_s = ordered[min(len(ordered) - 1, math.ceil(0.99 * len(ordered)))]
+        ratio, error = self.calibration.power_ratio, self.calibration.power_error
+        if len(self._energies) >= RATIO_STEPS:
+            ratio = sum(c for c, _ in self._energies) / sum(d for _, d in self._energies)
+        if len(self._varied) >= MIN_VARIED:
+            missed = sum(m * m for m, _ in self._varied)
+            error = math.sqrt(missed / sum(v * v for _, v in self._varied))
+        return Calibration(
+            period_s=median_s,
+            period_p99_s=max(p99_s, 1.02 * median_s),
+            steps=len(ordered),
+            power_ratio=ratio,
+            power_error=error,
+        )
+
+
+MIN_VARIED = 4
+"""Fewer steps of changing load than this say too little of how power follows it."""
