@@ -111,6 +111,11 @@ def test_a_notebook_in_a_browser_gets_a_panel_that_the_summary_replaces(loaded: 
     assert "live, done in" in replaced["data"]["text/plain"]
     rows = [m for m in ran.of("comm_msg") if m["data"].get("content", {}).get("k") == "row"]
     assert len(rows) >= 2
+    cells = [
+        m["data"]["content"]["cell"] for m in ran.of("comm_msg") if m["data"].get("content", {}).get("k") == "cell"
+    ]
+    assert [cell["state"] for cell in cells] == ["running", "done"]
+    assert all(cell["t0"] is not None for cell in cells)
     closed = [content["comm_id"] for content in ran.of("comm_close")]
     assert shown["data"][WIDGET]["model_id"] in closed
 

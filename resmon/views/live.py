@@ -45,6 +45,7 @@ class Live:
         self._views: tuple[View, ...] = ()
         self._layout = Layout(monitor, 1)
         self._lock = threading.Lock()
+        self._sending_cell = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -117,7 +118,7 @@ class Live:
         """A cell began or ended."""
         if self._views:
             self._quiet_after_s = time.monotonic() + GRACE_S
-            self._send({"k": "cell", "cell": cell_facts(cell)})
+            self._send_cell(cell)
             self._wake.set()
 
     def state_changed(self) -> None:
@@ -199,21 +200,29 @@ class Live:
             for view in self._views:
                 view.send_wire({"k": "schema", "schema": layout.schema(view.kind, subshells=self._subshells)})
         cell = self._cells.running
-        rate, unit = self._items(cell)
+        if cell is not None and cell.window.opened_s is None:
+            cell = None  # its view is being opened: it begins when that is done
+        rate, unit = self._items()
         if cell is not None and unit and self._units.get(cell.id) != unit:
             self._units = {cell.id: unit}
-            self._send({"k": "cell", "cell": {**cell_facts(cell), "items_unit": unit}})
+            self._send_cell(cell)
         row = self._layout.row(cell, rate, self._cpu_fraction())
         if row is not None:
             self._send({"k": "row"}, row)
 
-    def _items(self, cell: Cell | None) -> tuple[float | None, str]:
-        """Items per second of the newest open window that counts any."""
+    def _send_cell(self, cell: Cell) -> None:
+        """Send what a cell is now. Looking and sending are one: the last that is sent is the last that was true."""
+        with self._sending_cell:
+            facts = cell_facts(cell)
+            self._send({"k": "cell", "cell": {**facts, "items_unit": self._units.get(cell.id, facts["items_unit"])}})
+
+    def _items(self) -> tuple[float | None, str]:
+        """Items per second, and their unit, of the newest open window that counts any."""
         for window in reversed(self._monitor.open_windows()):
             if window.items and window.opened_s is not None:
                 span_s = self._monitor.clock.now() - window.opened_s
                 return (window.items / span_s if span_s > 0 else None), window.items_unit
-        return None, "" if cell is None else cell.window.items_unit
+        return None, ""
 
     def _cpu_fraction(self) -> float | None:
         """Resmon's own share of a core since the last refresh, sampler and views together."""
