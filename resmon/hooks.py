@@ -73,6 +73,7 @@ class CellHooks(ast.NodeTransformer):
         for running in self._stack:
             running.cell.window.close()
         self._stack.clear()
+        self.monitor.set_idle(idle=False)
 
     def cell_windows(self) -> list[Window]:
         """The windows that belong to cells."""

@@ -231,6 +231,14 @@ def test_loading_twice_reloading_and_unloading_leave_one_or_none(loaded: Interac
     assert "UsageError" in run(loaded, "%resmon cells", fails=True)
 
 
+def test_unloading_gives_the_monitor_its_rate_back(loaded: InteractiveShell) -> None:
+    monitor = resmon.get_monitor()
+    run(loaded, "x = 1")
+    assert monitor.sampler.interval_s == 2.0
+    run(loaded, "%unload_ext resmon")
+    assert monitor.sampler.interval_s == monitor.interval_s == 0.1
+
+
 def test_a_window_left_open_is_named_at_unload(loaded: InteractiveShell) -> None:
     run(loaded, "import resmon\nw = resmon.measure('forgotten').open()")
     assert "'forgotten'" in run(loaded, "%unload_ext resmon")
