@@ -59,6 +59,7 @@ def run_quickstart(browser: Browser, server: Server, shots: Path, *, dark: bool)
         panel = page.output(cell).locator("[data-resmon-state]").first
         panel.wait_for(timeout=TIMEOUT_S * 1000)
         panel.scroll_into_view_if_needed()
+        panel.get_by_text("all", exact=True).click()
         page.wait_until(f"() => ({SETTLED})(document.querySelector('[data-resmon-state]'))", TIMEOUT_S)
         picture(panel, f"panel-{name}")
         page.wait_until_idle(TIMEOUT_S)
