@@ -15,7 +15,8 @@ EnergyKind = Literal["gpu", "module", "cpu", "dram"]
 Method = Literal["counter", "integrated", "model"]
 Basis = Literal["measured", "estimated"]
 ChannelKind = Literal["gauge", "counter"]
-SensorState = Literal["looking", "available", "degraded", "unavailable", "lost"]
+SensorState = Literal["looking", "available", "degraded", "absent", "unavailable", "lost"]
+"""``absent``: there is nothing here to be read. ``unavailable``: there may be, and something would mend it."""
 
 HOST = "host"
 """Device id of the machine itself: its CPU, memory, disks and network."""

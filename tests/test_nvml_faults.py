@@ -30,8 +30,8 @@ def test_no_driver_at_all() -> None:
     said, values, not_covered, generation = play(None, SAY)
     assert said == [
         (
-            "nvml: unavailable (no NVIDIA driver on this machine) "
-            "— none needed without an NVIDIA GPU; with one, install its driver until nvidia-smi works"
+            "nvml: absent (no NVIDIA driver on this machine) "
+            "— with an NVIDIA GPU, install its driver until nvidia-smi works"
         )
     ]
     assert (values, not_covered, generation) == ([], [], 0)

@@ -23,7 +23,7 @@ values = list(s.read(0.0))
 print(json.dumps([s.status[0].state, s.status[0].cause, values, "torch" in sys.modules]))
 """,
     )
-    assert (state, cause, values, imported) == ("unavailable", "PyTorch is not imported", [], False)
+    assert (state, cause, values, imported) == ("absent", "PyTorch is not imported", [], False)
 
 
 def test_beside_a_real_torch_cuda_stays_uninitialised() -> None:

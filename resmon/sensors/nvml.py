@@ -190,6 +190,7 @@ class NvmlSensor:
         failure = _unavailable(cause, remedy)
         self._failure = replace(failure, state="lost") if self._parts else failure
         if error.value == LIBRARY_NOT_FOUND:
+            self._failure = replace(failure, state="absent")
             self._nvml = None  # a driver that is installed later is seen by the next kernel
 
     def _environment(self) -> tuple[str | None, str | None]:

@@ -28,7 +28,7 @@ _EXPLAINED: Final[dict[int, tuple[str, str]]] = {
     10: ("the NVIDIA driver did not answer in time", "look for Xid errors in 'sudo dmesg'"),
     LIBRARY_NOT_FOUND: (
         "no NVIDIA driver on this machine",
-        "none needed without an NVIDIA GPU; with one, install its driver until nvidia-smi works",
+        "with an NVIDIA GPU, install its driver until nvidia-smi works",
     ),
     FUNCTION_NOT_FOUND: ("the NVIDIA driver is too old", "update the driver"),
     GPU_IS_LOST: ("the GPU is lost: it fell off the bus or was reset", "look for Xid errors in 'sudo dmesg'"),

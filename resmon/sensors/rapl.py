@@ -265,7 +265,7 @@ class RaplSensor:
             cause = f"energy_uj cannot be read: {os.strerror(failing[0].error)}"
         state: SensorState = "degraded" if failing or waiting else "available"
         if not any(zone.error == 0 for zone in zones):
-            state = "lost" if zones else "unavailable"
+            state = "lost" if zones else "unavailable" if waiting or remedy else "absent"
         return (SensorStatus(name=self.name, state=state, detail=detail, cause=cause, remedy=remedy),)
 
     @property

@@ -63,12 +63,12 @@ class TorchMemorySensor:
             return (SensorStatus(name="torch", state="available", detail=f"allocator of {len(self._ordinals)} GPUs"),)
         torch = sys.modules.get("torch")
         if torch is None:
-            cause, remedy = "PyTorch is not imported", "none needed: it appears with the first tensor on a GPU"
+            cause, remedy = "PyTorch is not imported", "it appears with the first tensor on a GPU"
         elif getattr(getattr(torch, "version", None), "cuda", None) is None:
             cause, remedy = "this PyTorch is built without CUDA", "with a GPU, install a CUDA build of PyTorch"
         else:
-            cause, remedy = "PyTorch has not used CUDA", "none needed: it appears with the first tensor on a GPU"
-        return (SensorStatus(name="torch", state="unavailable", cause=cause, remedy=remedy),)
+            cause, remedy = "PyTorch has not used CUDA", "it appears with the first tensor on a GPU"
+        return (SensorStatus(name="torch", state="absent", cause=cause, remedy=remedy),)
 
     @property
     def not_covered(self) -> Sequence[str]:

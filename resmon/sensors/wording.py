@@ -25,6 +25,6 @@ def why_nothing_is_measured(statuses: Sequence[SensorStatus]) -> str:
     """The energy counter that could be had first, and what keeps it from being read."""
     for name in ("rapl", "nvml"):
         for status in statuses:
-            if status.name == name and not status.ok and status.remedy and not status.remedy.startswith("none needed"):
+            if status.name == name and status.state in ("unavailable", "lost") and status.remedy:
                 return short_status(status)
     return "no energy counter on this machine"

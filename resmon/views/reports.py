@@ -78,7 +78,7 @@ def cells_report(cells: Sequence[Cell]) -> Report:
     return Report("Cells", columns, rows, "no cell was measured yet")
 
 
-_SIGNS = {"available": "✓", "degraded": "!", "looking": "…", "unavailable": "–", "lost": "✗"}
+_SIGNS = {"available": "✓", "degraded": "!", "looking": "…", "absent": "–", "unavailable": "–", "lost": "✗"}
 
 
 def doctor_report(statuses: Sequence[SensorStatus]) -> Report:

@@ -123,6 +123,7 @@ class Layout:
             "sensors": [
                 {"name": s.name, "state": s.state, "short": short_status(s), "cause": s.cause, "remedy": s.remedy}
                 for s in self.statuses
+                if s.state != "absent"
             ],
             "notices": notices(self.statuses),
             "columns": self.columns,
@@ -263,11 +264,7 @@ def notices(statuses: Sequence[SensorStatus]) -> list[str]:
         if status.name == "nvml" and status.state == "looking":
             found.append("GPU: looking…")
         elif status.name == "nvml" and not status.ok:
-            found.append(
-                "no GPU on this machine"
-                if status.state == "unavailable" and not status.remedy
-                else short_status(status)
-            )
+            found.append("no GPU on this machine" if status.state == "absent" else short_status(status))
         elif status.name == "record":
             found.append("history in memory only")
     return found
