@@ -1,30 +1,191 @@
-"""The live panel and the summary, as somebody meets them in JupyterLab and Notebook 7."""
+"""The live panel, as somebody meets it in JupyterLab and Notebook 7."""
 
 from __future__ import annotations
 
+import re
+import secrets
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
 from tests.browser.conftest import OpenNotebook
+from tests.browser.page import CURRENT
+from tests.browser.panel import BUSY, PANEL, LivePanel
+from tests.driver import Script, Square, build, gpus
 
-BUSY = """%%resmon train it
-import time
-end = time.monotonic() + {seconds}
-while time.monotonic() < end:
-    sum(range(10_000))
-'finished'"""
-PANEL = "[data-resmon-state]"
+pytestmark = pytest.mark.browser
+
+HOSTILE = '<img src=x onerror="window.hacked = 1"><script>window.hacked = 1</script>'
+SCRIPTED_DRIVER = """import ctypes, os
+os.environ["RESMON_NVML_SCRIPT"] = {script!r}
+driver = ctypes.CDLL({library!r})  # by its soname this is the one that the loader now finds
+%load_ext resmon
+import resmon, time
+while len(resmon.get_monitor().gpu_devices()) < 2: time.sleep(0.05)"""
+WIDTHS = (1000, 700, 500, 300, 240)
 
 
-def test_the_panel_paints_while_a_busy_cell_runs(open_notebook: OpenNotebook) -> None:
-    notebook = open_notebook(["%load_ext resmon", BUSY.format(seconds=6)])
+def test_the_panel_paints_while_a_busy_cell_runs_and_the_summary_takes_its_place(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook(["%load_ext resmon", "%%resmon train it\n" + BUSY.format(seconds=6)])
     notebook.run_all()
-    panel = notebook.output(1).locator(PANEL).first
-    panel.wait_for(timeout=20_000)
-    notebook.page.wait_for_timeout(4_000)
-    notebook.screenshot("live")
-    assert notebook.kernel_status() == "busy"
-    rows = int(panel.get_attribute("data-resmon-rows") or 0)
-    assert rows >= 4
+    panel = LivePanel(notebook.output(1))
+    panel.wait()
+    panel.wait_state("running")
+    rows, elapsed_s = panel.rows, panel.elapsed_s
+    panel.wait_rows(4)
+    panel.wait_elapsed(elapsed_s + 1)
+    assert "*" in notebook.cell(1).locator(".jp-InputPrompt").inner_text()
+    assert panel.rows >= rows + 4
+    cpu = panel.meter("CPU utilisation")
+    assert cpu is not None
+    assert 10 <= cpu <= 100
+    memory = panel.meter("host memory")
+    assert memory is not None
+    assert memory > 0
+    basis = "measured" if "unknown" not in panel.energy("measured") else "estimated"
+    energy = panel.energy(basis)
+    assert re.search(r"\d", energy), energy
+    panel.wait_rows(2)
+    assert panel.energy(basis) != energy
+    assert panel.overflow_px <= 0
+    notebook.screenshot(f"panel-{notebook.frontend}-light")
+
+    summary = notebook.wait_output(1, "done in")
     notebook.wait_until_idle()
-    notebook.screenshot("done")
-    assert panel.count() == 0
-    assert "done in" in notebook.output(1).inner_text()
+    assert notebook.page.locator(PANEL).count() == 0
+    assert notebook.output(1).count() == 1
+    picture = summary.locator("img")
+    assert picture.evaluate("img => img.naturalWidth") > 0
+    notebook.screenshot(f"summary-{notebook.frontend}-light")
+    assert notebook.widget_errors == []
+
+    notebook.restart_and_reload()
+    summary = notebook.wait_output(1, "done in")
+    assert notebook.output(1).count() == 1
+    assert summary.locator("img").evaluate("img => img.naturalWidth") > 0
+    assert "model not found" not in notebook.page.inner_text("body")
+    (saved,) = notebook.save().cells[1].outputs
+    assert sorted(saved.data) == ["text/html", "text/plain"]
+
+
+def test_a_late_view_gets_the_history_and_every_view_is_live(open_lab: OpenNotebook) -> None:
+    cells = ["%load_ext resmon", *["import time; time.sleep(0.6)"] * 3, "%resmon", "%resmon", BUSY.format(seconds=9)]
+    notebook = open_lab(cells)
+    for index in range(6):
+        notebook.run_cell(index)
+    notebook.wait_until_idle()
+    first, second = LivePanel(notebook.output(4)), LivePanel(notebook.output(5))
+    for panel in (first, second):
+        panel.root.scroll_into_view_if_needed()
+        timeline = panel.root.get_by_role("img", name="Timeline")
+        assert int(re.search(r"(\d+) cells", timeline.get_attribute("aria-label") or "")[1]) >= 3  # type: ignore[index]
+    notebook.screenshot("panel-late-view")
+    notebook.run_cell(6)
+    for panel in (first, second):
+        panel.root.scroll_into_view_if_needed()
+        panel.wait_state("running")
+        panel.wait_rows(2)
+    # one more view of the same model, opened while the cell runs
+    notebook.page.evaluate(f"() => {{ {CURRENT}.content.activeCellIndex = 4; }}")
+    notebook.execute("notebook:create-output-view")
+    third = LivePanel(notebook.page.locator(".jp-LinkedOutputView"))
+    third.wait()
+    third.wait_rows(1)
+    third.wait_state("running")
+    timeline = third.root.get_by_role("img", name="Timeline")
+    assert int(re.search(r"(\d+) cells", timeline.get_attribute("aria-label") or "")[1]) >= 3  # type: ignore[index]
+    notebook.screenshot("panel-third-view")
+    assert notebook.widget_errors == []
+
+
+def test_stop_start_and_pause_while_a_cell_runs(open_lab: OpenNotebook) -> None:
+    cells = ["%load_ext resmon", "%resmon", BUSY.format(seconds=9) + "\n%resmon status", "%resmon status"]
+    notebook = open_lab(cells)
+    notebook.run_all()
+    panel = LivePanel(notebook.output(1))
+    panel.wait_state("running")
+    panel.wait_rows(2)
+    panel.button("Pause").click()
+    panel.wait_state("paused")
+    rows = panel.rows
+    notebook.page.wait_for_timeout(1200)
+    assert panel.rows == rows
+    panel.button("Resume").click()
+    panel.wait_rows(1)
+
+    panel.button("Stop").click()
+    panel.wait_state("stopped", timeout_s=2)
+    prompt = notebook.cell(2).locator(".jp-InputPrompt")
+    assert "*" in prompt.inner_text()  # it reached the kernel in the middle of the cell
+    rows = panel.rows
+    notebook.page.wait_for_timeout(1200)
+    assert panel.rows <= rows + 1
+    panel.button("Start").click()
+    panel.wait_state("running", timeout_s=2)
+    panel.wait_rows(2)
+    assert "*" in prompt.inner_text()
+    notebook.wait_output(2, "running for")
+    notebook.wait_until_idle()
+    panel.button("Stop").click()
+    panel.wait_state("stopped")
+    notebook.run_cell(3)
+    notebook.wait_output(3, "resmon: stopped")
+    assert notebook.widget_errors == []
+
+
+def test_two_gpus_hostile_names_dark_theme_and_every_width(open_lab: OpenNotebook, tmp_path: Path) -> None:
+    script = Script(gpus=gpus(2, name=HOSTILE, power_w=Square(90, 600, period_s=3), utilization_percent=62.0,
+                              memory_used_bytes=50 << 30)).write(tmp_path / "gpus")  # fmt: skip
+    setup = SCRIPTED_DRIVER.format(script=str(script), library=str(build() / "libnvidia-ml.so.1"))
+    notebook = open_lab([setup, f"%%resmon {secrets.token_hex(2)} '{HOSTILE}'\n" + BUSY.format(seconds=14)])
+    dialogs: list[str] = []
+    notebook.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    notebook.run_all()
+    panel = LivePanel(notebook.output(1))
+    panel.wait()
+    panel.wait_rows(3)
+    for number in (0, 1):
+        assert panel.meter(f"GPU {number} utilisation") == 62
+        memory = panel.meter(f"GPU {number} memory")
+        assert memory is not None
+        watts = panel.meter(f"GPU {number} power")
+        assert watts is not None
+        assert 90 <= watts <= 600
+    assert "joule" in panel.energy("measured")
+    notebook.screenshot("panel-gpus-light", panel.root)
+    notebook.use_theme(dark=True)
+    for width in WIDTHS:
+        notebook.limit_output_width(width)
+        notebook.page.wait_for_timeout(400)
+        assert panel.overflow_px <= 0, width
+        box = panel.root.bounding_box()
+        assert box is not None
+        assert box["width"] <= width
+        notebook.screenshot(f"panel-gpus-dark-{width}", panel.root)
+    assert panel.root.locator("img, script").count() == 0
+    notebook.limit_output_width(1000)
+    summary = notebook.wait_output(1, "done in")
+    notebook.wait_until_idle()
+    assert summary.locator("img").count() == 1  # the picture
+    assert summary.locator("script").count() == 0
+    assert "<img src=x" in summary.inner_text()
+    notebook.screenshot("summary-gpus-dark", summary)
+    assert dialogs == []
+    assert notebook.page.evaluate("window.hacked") is None
+    assert notebook.widget_errors == []
+
+
+def test_docked_at_the_side_it_is_live(open_lab: OpenNotebook) -> None:
+    notebook = open_lab(["%load_ext resmon", "%resmon side", BUSY.format(seconds=5)])
+    notebook.run_all()
+    side = notebook.page.locator(".jp-LabShell").locator(PANEL).first
+    expect(side).to_be_visible(timeout=15_000)
+    panel = LivePanel(notebook.page.locator(".jp-LabShell"))
+    panel.wait()
+    panel.wait_rows(3)
+    assert notebook.output(1).locator(PANEL).count() == 0
+    assert panel.overflow_px <= 0
+    notebook.screenshot("panel-side")
+    notebook.wait_until_idle()
     assert notebook.widget_errors == []

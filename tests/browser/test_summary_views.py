@@ -1,0 +1,60 @@
+"""The frozen summary where nothing runs any more: an untrusted notebook, and an exported page."""
+
+from __future__ import annotations
+
+import functools
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+from playwright.sync_api import Browser, Locator, expect
+
+from tests.browser.conftest import OpenNotebook
+from tests.browser.page import CURRENT
+from tests.browser.panel import BUSY
+from tests.kernels import Headless
+
+pytestmark = pytest.mark.browser
+
+CELLS = ("%load_ext resmon", "%%resmon train <i>it</i>\n" + BUSY.format(seconds=1.2), "%resmon cells")
+
+
+@functools.cache
+def executed() -> str:
+    """A notebook that a program has run: written, read and never signed."""
+    client = Headless(CELLS)
+    client.execute()
+    return str(nbformat.writes(client.nb))
+
+
+def assert_it_shows(summary: Locator) -> None:
+    """Hold that words, table and picture of a summary are there for somebody who looks."""
+    text = summary.inner_text()
+    assert "In [2] train <i>it</i>, done in" in text
+    assert "estimated" in text
+    assert "not covered" in text
+    expect(summary.get_by_role("table").first).to_be_visible()
+    picture = summary.locator("img")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("img => img.complete && img.naturalWidth") > 0
+    assert summary.locator("i").count() == 0
+
+
+def test_it_shows_in_an_untrusted_notebook(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook(nbformat.reads(executed(), as_version=4))
+    assert notebook.page.evaluate(f"{CURRENT}.content.widgets.every(cell => cell.model.trusted)") is False
+    assert_it_shows(notebook.wait_output(1, "done in"))
+    assert "In [2]" in notebook.wait_output(2, "In [2]").inner_text()
+    notebook.screenshot(f"summary-untrusted-{notebook.frontend}")
+
+
+def test_it_shows_in_an_exported_page(browser: Browser) -> None:
+    html, _ = HTMLExporter().from_notebook_node(nbformat.reads(executed(), as_version=4))
+    context = browser.new_context(offline=True)
+    try:
+        page = context.new_page()
+        page.set_content(html, wait_until="domcontentloaded")
+        assert_it_shows(page.locator(".jp-OutputArea-output").filter(has_text="done in").first)
+        assert "model not found" not in page.inner_text("body")
+    finally:
+        context.close()
