@@ -1,8 +1,9 @@
-"""The browser of the harness: playwright's own chromium, or the one that ``RESMON_CHROMIUM`` names."""
+"""The browser of the harness: the one that ``scripts/browser.py`` finds, for which ``RESMON_BROWSER`` can name one."""
 
 from __future__ import annotations
 
-import os
+import runpy
+from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
@@ -18,12 +19,16 @@ FLAGS = [
 
 
 def launch(play: Playwright) -> Browser:
-    """A browser without window."""
-    return play.chromium.launch(executable_path=os.environ.get("RESMON_CHROMIUM") or None, args=FLAGS)
+    """Start a browser without window."""
+    finder = runpy.run_path(str(Path(__file__).resolve().parents[2] / "scripts" / "browser.py"))
+    path = finder["find"]()
+    if path is None:
+        raise SystemExit(finder["MISSING"])
+    return play.chromium.launch(executable_path=path, args=FLAGS)
 
 
 def open_page(context: BrowserContext, address: str, mode: str, complaints: list[str]) -> Page:
-    """The harness page, ready; errors of the page are added to ``complaints``."""
+    """Open the harness page and wait until it is ready; errors of the page are added to ``complaints``."""
     page = context.new_page()
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)

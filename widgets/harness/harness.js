@@ -9,6 +9,40 @@ const host = document.getElementById("host");
 
 window.harness = {
   NOW, row, schema, FakeModel, definition, SCENES,
+  /** How much of the panel lies beyond its right edge. */
+  overflow() {
+    const root = document.querySelector(".resmon");
+    return root.scrollWidth - root.clientWidth;
+  },
+  /** What must never be cut, and is. */
+  cut() {
+    const root = document.querySelector(".resmon").getBoundingClientRect();
+    const whole = ".rm-value, .rm-energy-value, .rm-badge, .rm-toolbar, .rm-elapsed";
+    return [...document.querySelectorAll(whole)]
+      .filter((el) => el.offsetParent !== null)
+      .filter((el) => el.getBoundingClientRect().right > root.right - 6 || el.getBoundingClientRect().left < root.left + 6)
+      .map((el) => `${el.className} ${el.textContent}`);
+  },
+  /** Place and size of everything that must stand still. */
+  boxes() {
+    const still = ".rm-meter, .rm-bar, .rm-energy-row, .rm-rate, .rm-plot, .rm-footer, .rm-button";
+    return [...document.querySelectorAll(still)].map((el) => {
+      const { x, y, width, height } = el.getBoundingClientRect();
+      return [x, y, width, height].map(Math.round).join();
+    });
+  },
+  /** Counts what happens to the digits of the first meter from now on. */
+  countChanges() {
+    window.changes = 0;
+    const digits = document.querySelector(".rm-device .rm-num");
+    const options = { childList: true, characterData: true, subtree: true };
+    new MutationObserver((records) => { window.changes += records.length; }).observe(digits, options);
+  },
+  /** Keys that leave the panel, from now on. */
+  catchKeys() {
+    window.leaked = [];
+    document.addEventListener("keydown", (event) => window.leaked.push(event.key));
+  },
   async mount(name, { width = 900, views = 1 } = {}) {
     const { state, play, then } = SCENES[name]();
     const model = new FakeModel(state);

@@ -15,12 +15,12 @@ STATIC = WIDGETS.parent / "resmon" / "static"
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
     def translate_path(self, path: str) -> str:
-        clean = path.split("?")[0].lstrip("/")
+        clean = path.split("?", maxsplit=1)[0].lstrip("/")
         if clean.startswith("static/"):
             return str(STATIC / clean.removeprefix("static/"))
         return super().translate_path(path)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Say nothing: a request is no news."""
 
 

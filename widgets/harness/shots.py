@@ -1,6 +1,6 @@
 """Takes pictures of the panel in all its forms, for a person to look at: ``python widgets/harness/shots.py [NAME …]``.
 
-The browser is playwright's own, or the one that ``RESMON_CHROMIUM`` names. Pictures go to ``widgets/shots/``.
+Pictures go to ``widgets/shots/``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from playwright.sync_api import sync_playwright
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import launch, open_page
 from serve import WIDGETS, serving
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -100,16 +101,18 @@ def main(names: list[str]) -> None:
                 device_scale_factor=2,
                 timezone_id="UTC",
                 locale="en-GB",
-                **shot.media,  # type: ignore[arg-type]
+                **shot.media,
             )
             complaints: list[str] = []
             page = open_page(context, address, shot.mode, complaints)
-            page.evaluate("([scene, width]) => window.harness.mount(scene, {width}).then(() => 0)", [shot.scene, shot.width])
+            page.evaluate(
+                "([scene, width]) => window.harness.mount(scene, {width}).then(() => 0)", [shot.scene, shot.width]
+            )
             page.wait_for_timeout(700)
             if shot.script:
                 page.evaluate(SCRIPTS[shot.script])
             page.wait_for_timeout(250)
-            overflow = page.evaluate("(() => { const r = document.querySelector('.resmon'); return r.scrollWidth - r.clientWidth })()")
+            overflow = page.evaluate("window.harness.overflow()")
             if overflow > 0:
                 complaints.append(f"{overflow} px too wide")
             for complaint in complaints:

@@ -245,7 +245,7 @@ export class Store {
     const at = this.cells.findIndex((c) => c.id === cell.id);
     if (at >= 0) this.cells[at] = cell;
     else this.cells.push(cell);
-    this.cells.sort((a, b) => a.t0 - b.t0);
+    this.cells.sort((a, b) => (a.t0 ?? Infinity) - (b.t0 ?? Infinity) || a.id - b.id);
     if (this.cells.length > MOST_CELLS) this.cells.splice(0, this.cells.length - MOST_CELLS);
   }
 }

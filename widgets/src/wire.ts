@@ -69,7 +69,8 @@ export interface Cell {
   readonly id: number;
   readonly number: number | null;
   readonly title: string;
-  readonly t0: number;
+  /** Null until its measuring has begun. */
+  readonly t0: number | null;
   readonly t1: number | null;
   readonly state: "running" | "done" | "failed";
   readonly error: string | null;

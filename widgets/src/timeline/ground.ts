@@ -53,8 +53,10 @@ export class Ground {
     newest: number,
     palette: Palette,
   ): void {
-    let free = -Infinity;
-    for (const cell of cells) {
+    // from the newest back: where labels meet, the newer one stays
+    let free = Infinity;
+    for (const cell of [...cells].reverse()) {
+      if (cell.t0 === null) continue;
       const running = cell.state === "running";
       const from = Math.max(area.left, area.x(cell.t0));
       const to = Math.min(area.right, area.x(cell.t1 ?? newest));
@@ -68,9 +70,9 @@ export class Ground {
       const label = cellName(cell) + (cell.state === "failed" ? " ×" : "");
       c.font = `${running ? "600 " : ""}${SMALL}px ${palette.font}`;
       const labelWide = c.measureText(label).width;
-      if (labelWide + LABEL_PAD > wide || from < free) continue;
+      if (labelWide + LABEL_PAD > wide || from + labelWide > free) continue;
       c.fillText(label, from + 1, LABELS_HEIGHT - 7);
-      free = from + labelWide + 6;
+      free = from - LABEL_PAD;
     }
   }
 
@@ -99,5 +101,5 @@ function line(c: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y
 }
 
 function trimmed(x: number): string {
-  return String(Math.round(x * 100) / 100);
+  return String(Number(x.toPrecision(3)));
 }

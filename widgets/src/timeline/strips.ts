@@ -125,11 +125,13 @@ function utilization(schema: Schema, series: Series): Line[] {
 
 function memory(schema: Schema, series: Series): Line[] {
   const labels = schema.gpus.map((gpu) => gpu.label);
+  // one meaning over all of the time: rows know more than the history, so the history decides
+  const first = (...names: string[]): Column => series.mean(names.find((name) => schema.timeline.includes(name)) ?? (names[0] as string));
   const columns = schema.gpus.map((gpu, i) => {
-    const own = gpu.own_memory_known ? series.mean(`gpu.${i}.memory_own_bytes`) : undefined;
-    return own ?? series.mean(`gpu.${i}.memory_used_bytes`);
+    const used = `gpu.${i}.memory_used_bytes`;
+    return gpu.own_memory_known ? first(`gpu.${i}.memory_own_bytes`, used) : first(used);
   });
-  const host = series.mean("host.memory_tree_bytes") ?? series.mean("host.memory_used_bytes");
+  const host = first("host.memory_tree_bytes", "host.memory_used_bytes");
   const alone = schema.gpus.length === 0;
   return [
     ...gpuLines(columns, labels, "memory", format_gib).map((line): Line => ({ ...line, read: () => "" })),

@@ -374,7 +374,7 @@ export class Timeline implements Section {
     const last = store.series.length - 1;
     const values = this.#plots.flatMap(({ plot }) => plot.strip.lines.map((line) => [line.name.replace(/^\+ /, ""), line.read(last)] as const));
     const read = values.filter(([, text]) => text).map(([name, text]) => `${name} ${text}`);
-    const cells = store.cells.filter((cell) => (cell.t1 ?? Infinity) > this.#shown.from && cell.t0 < this.#shown.to).length;
+    const cells = store.cells.filter((cell) => (cell.t1 ?? Infinity) > this.#shown.from && (cell.t0 ?? Infinity) < this.#shown.to).length;
     const span = `${clock(store, this.#shown.from)} to ${clock(store, Math.min(this.#shown.to, store.series.newest))}`;
     setAttribute(this.#plot, "aria-label", `Timeline from ${span}, ${cells} cells; now ${read.join(", ")}`);
     this.#readout.id ||= `resmon-readout-${Math.random().toString(36).slice(2, 9)}`;
@@ -391,7 +391,7 @@ function lastKnown(line: Line, first: number, last: number): number {
 }
 
 function cellAt(store: Store, t: number): string {
-  const cell = store.cells.find((c) => c.t0 <= t && t <= (c.t1 ?? Infinity));
+  const cell = store.cells.find((c) => c.t0 !== null && c.t0 <= t && t <= (c.t1 ?? Infinity));
   return cell ? cellName(cell) : "";
 }
 

@@ -91,7 +91,7 @@ export function notYours({ store, schema }: Frame, gpu: number): boolean {
 }
 
 function nameCell(label: string, lines: readonly string[], tip: string): HTMLElement {
-  const el = h("div", "rm-name", h("b", "rm-label", label), ...lines.map((line) => h("span", "rm-sub", line)));
+  const el = h("div", `rm-name rm-lines-${lines.length}`, h("b", "rm-label", label), ...lines.map((line) => h("span", "rm-sub", line)));
   setTip(el, tip);
   return el;
 }
@@ -206,8 +206,9 @@ class HostRow implements DeviceRow {
     const c = this.#cores.begin();
     if (!c || !cores?.length) return;
     const { width, height } = this.#cores;
-    const step = width / cores.length;
-    const gap = step > 4 ? 1.5 : step > 2 ? 1 : 0;
+    const wide = width / cores.length;
+    const gap = wide > 4 ? 1.5 : wide > 2 ? 1 : 0;
+    const step = (width + gap) / cores.length;
     const { cpu, track } = theme.palette;
     const columns = (color: string, tall: (core: number) => number): void => {
       c.fillStyle = color;
@@ -237,11 +238,11 @@ function coresTip(schema: Schema): string {
 /** Headings of the matrix, with the legend of the patterns that really occur. */
 export function matrixHeadings(schema: Schema): HTMLElement {
   const bases = new Set([schema.host.power_basis, ...schema.gpus.map((gpu) => gpu.power_basis)]);
-  const power = h("span", "rm-heading", "Power");
   const both = bases.has("measured") && bases.has("estimated");
+  const power = h("span", both ? "rm-heading rm-both" : "rm-heading", h("span", "", "Power"));
   const short = (word: string, cut: string): Node[] => [h("span", "rm-long", word), h("span", "rm-short", cut)];
-  if (bases.has("measured")) power.append(swatch("measured"), ...(both ? short("measured", "meas.") : ["measured"]));
-  if (bases.has("estimated")) power.append(swatch("estimated"), both ? "est." : "estimated");
+  if (bases.has("measured")) power.append(swatch("measured"), ...(both ? short("measured", "meas.") : [h("span", "", "measured")]));
+  if (bases.has("estimated")) power.append(swatch("estimated"), h("span", "", both ? "est." : "estimated"));
   const memory = h("span", "rm-heading", "Memory", swatch("yours", "memory"), "yours", swatch("others", "memory"), "others");
   return h("div", "rm-row rm-headings", h("span"), h("span", "", "Utilisation"), memory, power, h("span", "", "Temp."));
 }

@@ -113,14 +113,14 @@ class EnergyRow {
       store.value(`${scope}.${this.basis}_low_j`),
       store.value(`${scope}.${this.basis}_high_j`),
     ];
-    setText(this.#caption, measured ? schema.measured_caption : schema.estimated_caption);
+    setText(this.#caption, (measured ? schema.measured_caption : schema.estimated_caption) || "no counter");
     const cell = parts(...read("cell"), unit, this.#cell.prefix ?? prefix);
     this.#cell.show(cell);
     this.unit = cell.unit;
     this.#session.show(parts(...read("session"), unit, this.#session.prefix ?? prefix));
     const unknown = cell.value === UNKNOWN;
     const reason = measured && schema.no_measured_reason ? schema.no_measured_reason : "";
-    const pieces = unknown && reason ? [`${reason}, see `, h("code", "", "%resmon doctor")] : partTexts(sourcesOf(store, schema, this.basis), cell, unit);
+    const pieces = unknown && reason ? [`${reason}, see `, h("span", "rm-code", "%resmon doctor")] : partTexts(sourcesOf(store, schema, this.basis), cell, unit);
     setParts(this.#parts, pieces);
     setAttribute(this.#share, "data-reason", unknown && reason ? "" : null);
     setTip(this.#cellBox, unknown && store.row ? reason || "no energy was seen in this cell yet" : null);
@@ -391,6 +391,7 @@ function sessionHeading({ store, schema, size }: Frame): string {
   const seconds = started === null ? NaN : (store.row?.t ?? store.series.newest) - started;
   if (!known(seconds)) return cells ? `Session, ${count}` : "Session";
   const minutes = Math.floor(seconds / 60);
-  const long = minutes < 60 ? `${Math.max(0, minutes)}${THIN}min` : `${format_duration(minutes)}${THIN}h`;
+  const short = minutes < 1 ? `${Math.max(0, Math.floor(seconds))}${THIN}s` : `${minutes}${THIN}min`;
+  const long = minutes < 60 ? short : `${format_duration(minutes)}${THIN}h`;
   return `Session, ${count}, ${long}`;
 }

@@ -4,9 +4,18 @@ import { h, setAttribute, setText, setTip, warningSign } from "../dom";
 import { format_count, format_share, known } from "../format";
 import type { Frame, Section } from "../frame";
 import { density } from "../frame";
+import type { SensorSchema } from "../wire";
 import { summedRates } from "./io";
 
 const MISSED_ALERT = 0.01;
+
+const MEMORY_ONLY = "history in memory only";
+
+/** What a person could mend, or what is only half there; the rest is for `%resmon doctor`. */
+function isTrouble({ state, remedy, short }: SensorSchema): boolean {
+  if (!short || state === "available" || state === "looking") return false;
+  return state !== "unavailable" || (remedy !== "" && !remedy.startsWith("none needed"));
+}
 
 /** "resmon 0.06 % of a core": a name, a bold value, the rest. */
 class Fact {
@@ -34,7 +43,7 @@ export class Footer implements Section {
   readonly #ticks = h("span", "rm-ticks", this.#rate.el, this.#missed.el);
   readonly #sums = [new Fact(), new Fact()];
   readonly #notices = h("span", "rm-notices");
-  readonly #record = h("span", "rm-badge", warningSign(), h("span", "", "history in memory only"));
+  readonly #record = h("span", "rm-badge", warningSign(), h("span", "", MEMORY_ONLY));
   readonly #troubles = h("span", "rm-troubles");
 
   constructor() {
@@ -46,12 +55,13 @@ export class Footer implements Section {
 
   build(frame: Frame): void {
     const { schema } = frame;
-    setText(this.#notices, schema.notices.join(" · "));
-    setTip(this.#notices, schema.notices.join("\n"));
     const record = schema.sensors.find((sensor) => sensor.name === "record" && sensor.state !== "available");
+    const notices = schema.notices.filter((notice) => !record || notice !== MEMORY_ONLY);
+    setText(this.#notices, notices.join(" · "));
+    setTip(this.#notices, notices.join("\n"));
     this.#record.hidden = !record;
     setTip(this.#record, record ? [record.cause, record.remedy].filter(Boolean).join("\n") : null);
-    const troubles = schema.sensors.filter((s) => s !== record && s.state !== "available" && s.short);
+    const troubles = schema.sensors.filter((s) => s !== record && isTrouble(s) && !notices.includes(s.short));
     this.#troubles.replaceChildren(
       ...troubles.map((sensor) => {
         const el = h("span", "rm-trouble", sensor.short);
@@ -59,9 +69,9 @@ export class Footer implements Section {
         setTip(el, [sensor.cause, sensor.remedy].filter(Boolean).join("\n"));
         return el;
       }),
-      h("code", "", "%resmon doctor"),
+      h("span", "rm-code", "%resmon doctor"),
     );
-    this.#troubles.hidden = troubles.length === 0;
+    this.#troubles.hidden = schema.sensors.every((sensor) => sensor.state === "available");
     const compact = density(frame) !== "full";
     for (const sum of this.#sums) sum.el.hidden = !compact;
   }

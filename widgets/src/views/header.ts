@@ -228,7 +228,7 @@ export class Header implements Section {
     setText(this.#title, cell ? (cell.number === null ? cell.title : ` ${cell.title}`) : "");
     setTip(this.#cell, cell ? [cellName(cell), cell.number === null ? "" : cell.title].filter(Boolean).join(" ") : null);
     const until = cell?.t1 ?? store.row?.t ?? store.series.newest;
-    setText(this.#elapsed, cell ? format_duration(Math.max(0, until - cell.t0)) : "");
+    setText(this.#elapsed, cell && cell.t0 !== null ? format_duration(Math.max(0, until - cell.t0)) : "");
     const perSecond = store.value("cell.items_per_s");
     setText(this.#items, known(perSecond) && cell ? itemsDigits(perSecond) : "");
     setText(this.#itemsUnit, known(perSecond) && cell ? ` ${cell.items_unit ?? "items"}/s` : "");
