@@ -10,12 +10,15 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
-from resmon.energy.edges import NAN, Calibration, Edge, Placed, integral_j
+from resmon.energy.edges import NAN, Calibration, Edge, Placed, integral_j, mean_power_w
 
 FOLLOWS = 0.3
 """Instantaneous power that misses more than this share of the load's changes is not used within a step."""
 DENSE_SHARE = 1 / 4
 """Nor where two reads of it are further apart than this share of the step."""
+ROUGH = 0.8
+"""Nor where it changes faster than it was read: von Neumann's ratio of the mean square of successive differences to
+twice the variance is 1 for reads that have nothing to do with each other, near 0 for a course that was caught."""
 SPREAD_FACTOR = 0.6
 """Standard deviation of the energy in the middle of a step, over the spread of the power seen in it times the step's
 length, times two. Found by simulation over the profiles of the validation suite."""
@@ -113,7 +116,12 @@ def _read_densely(step: Step) -> bool:
     if not step.follows or not powers:
         return False
     instants = [*(power.at_s for power in powers), step.end.at_s]
-    return max(b - a for a, b in pairwise(instants)) <= DENSE_SHARE * step.length_s
+    if max(b - a for a, b in pairwise(instants)) > DENSE_SHARE * step.length_s:
+        return False
+    mean_w = mean_power_w(powers)
+    variance_w2 = sum((power.power_w - mean_w) ** 2 for power in powers) / len(powers)
+    changes_w2 = sum((b.power_w - a.power_w) ** 2 for a, b in pairwise(powers)) / max(1, len(powers) - 1)
+    return changes_w2 <= ROUGH * 2 * variance_w2
 
 
 def _by_power(step: Step) -> bool:
