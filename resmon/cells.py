@@ -49,7 +49,9 @@ class CellLog:
         self.total = 0
 
     def start(self, number: int | None, title: str, window: Window) -> Cell:
-        cell = Cell(id=next(self._ids), number=number, title=title[:TITLE_LENGTH], window=window)
+        if len(title) > TITLE_LENGTH:
+            title = f"{title[: TITLE_LENGTH - 1].rstrip()}…"
+        cell = Cell(id=next(self._ids), number=number, title=title, window=window)
         self._cells.append(cell)
         self.total += 1
         return cell

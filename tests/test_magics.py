@@ -273,3 +273,8 @@ def test_cell_text_is_never_markup_in_the_summary(loaded: InteractiveShell) -> N
     (shown,) = [o.data["text/html"] for o in captured.outputs if "text/html" in o.data]
     assert "<img src=x" not in shown
     assert "&lt;img src=x" in shown
+
+
+def test_a_long_first_line_is_cut_and_says_so(loaded: InteractiveShell) -> None:
+    said = run(loaded, "%%resmon\n" + "x" * 50 + " = 1; " + "y" * 50 + " = 2")
+    assert f"{'x' * 50} = 1; yyy…, done in" in said

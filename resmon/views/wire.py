@@ -61,7 +61,8 @@ GPU_TIMELINE = ("utilization", "power_w", "memory_used_bytes")
 class Layout:
     """The columns of one shape of a monitor: which channels make a row, and how the panel is told.
 
-    A layout is valid while ``monitor.sampler.devices`` and ``sources`` are what they were; :meth:`stale` tells.
+    A layout is valid while devices, sources, the states of sensors and whose memory is known are what they were;
+    :meth:`stale` tells.
     """
 
     def __init__(self, monitor: Monitor, revision: int) -> None:
@@ -80,14 +81,20 @@ class Layout:
         self._gpu_ids = [f"{gpu.id}.{name}" for gpu in self.gpus for name in GPU_COLUMNS]
         self._timeline_ids = [f"{HOST}.{name}" for name in HOST_TIMELINE]
         self._timeline_ids += [f"{gpu.id}.{name}" for gpu in self.gpus for name in GPU_TIMELINE]
+        self._own_ids = [f"{gpu.id}.memory_own_bytes" for gpu in self.gpus]
+        self._own_known = self._whose_is_known(self._newest())
+        self._outdated = False
         self.columns = self._column_names()
         self._pack = struct.Struct(f"<d{len(self.columns)}f{self.core_columns}B").pack
 
     def stale(self) -> bool:
-        """True once a device, a source or a sensor's state came or went."""
+        """True once a device, a source, a sensor's state or the owner of a GPU's memory came or went."""
         sampler = self._monitor.sampler
         return (
-            sampler.devices != self.devices or sampler.sources != self.sources or self._monitor.sensors != self.statuses
+            self._outdated
+            or sampler.devices != self.devices
+            or sampler.sources != self.sources
+            or self._monitor.sensors != self.statuses
         )
 
     def _column_names(self) -> list[str]:
@@ -151,8 +158,6 @@ class Layout:
         }
 
     def _gpu_facts(self, gpu: Device) -> dict[str, Any]:
-        row = self._newest()
-        own = row.value(f"{gpu.id}.memory_own_bytes") if row is not None else NAN
         return {
             "label": gpu.label,
             "name": gpu.name,
@@ -160,8 +165,13 @@ class Layout:
             "memory_total_bytes": gpu.memory_total_bytes,
             "power_max_w": gpu.power_max_w,
             "power_basis": "measured" if gpu.power_max_w is not None or gpu.kind == "gpu" else "none",
-            "own_memory_known": own == own,
+            "own_memory_known": self._own_known[self.gpus.index(gpu)],
         }
+
+    def _whose_is_known(self, row: Row | None) -> tuple[bool, ...]:
+        """For each GPU, whether it is known how much of its memory is this process tree's."""
+        own = [NAN if row is None else row.value(channel_id) for channel_id in self._own_ids]
+        return tuple(value == value for value in own)
 
     def _timeline_name(self, channel_id: str) -> str:
         for i, gpu in enumerate(self.gpus):
@@ -179,6 +189,7 @@ class Layout:
         row = self._newest()
         if row is None:
             return None
+        self._outdated = self._outdated or self._whose_is_known(row) != self._own_known
         cell_energy = cell.window.energy_so_far() if cell is not None else Energy()
         values = [row.value(channel_id) for channel_id in self._host_ids]
         values += [NAN if cpu_fraction is None else cpu_fraction, row.value(MISSED), float(self._monitor.sampler.ticks)]
