@@ -22,8 +22,9 @@ from resmon.sensors.linux_rates import Disks, Interfaces, Thermometer
 from resmon.sensors.process_tree import ProcessTree
 from resmon.sensors.throughput import Throughput
 
-MIN_SPAN_S: Final = 0.05
-"""Utilisation is a mean over at least this time: the kernel counts in ticks of 10 ms."""
+MIN_SPAN_S: Final = 0.15
+"""Utilisation is a mean over at least this time: the kernel counts in ticks of 10 ms. Until then ``/proc/stat``, which
+costs as much as all other reads together, is left alone."""
 
 _WIDTH: Final = 11  # words of a CPU's line in /proc/stat: its name and ten times
 _CACHE_PERIOD_S: Final = 2.0
@@ -76,6 +77,7 @@ class LinuxHost:
         self._idle: list[int] = []
         self._total = 0
         self._stat_s = self._used_at_s = float("-inf")
+        self._mark = b""
         self._used_s = NAN
         self._core_values = [NAN] * len(self.cores)
         self._load = self._temperature = NAN
@@ -147,11 +149,14 @@ class LinuxHost:
     def read(self, at_s: float) -> list[float]:
         """The values of the host's channels, in their order."""
         read = self._files.read
-        stat = read(self._stat)
         tree, turns = self.tree, self._turns
-        tree.read(at_s, stat[stat.rfind(b"\nprocesses ") :][:24])
         if at_s - self._stat_s >= MIN_SPAN_S:
+            stat = read(self._stat)
+            self._mark = stat[stat.rfind(b"\nprocesses ") :][:24]
+            tree.read(at_s, self._mark)
             self._read_cpu(stat, at_s)
+        else:
+            tree.read(at_s, self._mark)
         if self._by_group:
             used = self._read_group_memory(at_s)
         elif self._by_tree:

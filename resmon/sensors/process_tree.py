@@ -28,7 +28,7 @@ MAX_KEPT: Final = 256
 
 _SCAN_S: Final = 1.0
 _WALK_S: Final = 15.0
-_PSS_ALONE_S: Final = 60.0
+_PSS_ALONE_S: Final = 300.0  # near the resident memory, and a walk over the page tables of a large process
 _PSS_TREE_S: Final = 10.0
 _PSS_TICK_S: Final = 0.002
 _BACKOFF: Final = 100.0  # what is slow may take one part in a hundred of the time

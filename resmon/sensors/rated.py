@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from resmon.facts import HOST, Channel, Device, EnergySource, SensorStatus
+from resmon.facts import HOST, Channel, Device, EnergySource, Limits, SensorStatus
 from resmon.sensors.base import NAN
 from resmon.sensors.cpu_info import CpuInfo
 from resmon.sensors.host import HostSensor
@@ -139,6 +139,8 @@ class RatedSensor:
         self._host = host
         self._rated: RatedPower | None = None
         self._threads = 1
+        self._limits: Limits | None = None  # those that the share below is of
+        self._share = 1.0
         self._detail = ""
 
     def discover(self) -> None:
@@ -146,6 +148,7 @@ class RatedSensor:
         cpu, limits = self._host.cpu, self._host.limits
         rated = self._rated = rated_power(cpu)
         self._threads = max(cpu.threads, 1)
+        self._limits = None
         share = min(1.0, limits.cpu_cores / self._threads)
         watts = f"{rated.low_w:.0f}-{rated.high_w:.0f}" if rated.low_w < rated.high_w else f"{rated.power_w:.0f}"
         known = "rated" if rated.known else "unknown CPU model, rated"
@@ -172,8 +175,11 @@ class RatedSensor:
         utilization = self._host.cpu_utilization
         if self._rated is None or utilization != utilization:
             return (NAN, NAN, NAN)
-        share = min(1.0, self._host.limits.cpu_cores / self._threads)
+        limits = self._host.limits
+        if limits is not self._limits:
+            self._limits, self._share = limits, min(1.0, limits.cpu_cores / self._threads)
         power_w, low_w, high_w = modelled_power_w(self._rated, utilization)
+        share = self._share
         return (power_w * share, low_w * share, high_w * share)
 
     @property
