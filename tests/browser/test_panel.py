@@ -7,12 +7,12 @@ import secrets
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Dialog, expect
 
 from tests.browser.conftest import OpenNotebook
 from tests.browser.page import CURRENT
 from tests.browser.panel import BUSY, PANEL, LivePanel
-from tests.driver import Script, Square, build, gpus
+from tests.driver import GIB, Process, Script, Square, build, gpus
 
 pytestmark = pytest.mark.browser
 
@@ -70,7 +70,13 @@ def test_the_panel_paints_while_a_busy_cell_runs_and_the_summary_takes_its_place
 
 
 def test_a_late_view_gets_the_history_and_every_view_is_live(open_lab: OpenNotebook) -> None:
-    cells = ["%load_ext resmon", *["import time; time.sleep(0.6)"] * 3, "%resmon", "%resmon", BUSY.format(seconds=9)]
+    cells = [
+        "%load_ext resmon",
+        *["import time; time.sleep(0.6)"] * 3,
+        "%resmon",
+        "%resmon",
+        "%%resmon\n" + BUSY.format(seconds=9),
+    ]
     notebook = open_lab(cells)
     for index in range(6):
         notebook.run_cell(index)
@@ -82,7 +88,8 @@ def test_a_late_view_gets_the_history_and_every_view_is_live(open_lab: OpenNoteb
         assert int(re.search(r"(\d+) cells", timeline.get_attribute("aria-label") or "")[1]) >= 3  # type: ignore[index]
     notebook.screenshot("panel-late-view")
     notebook.run_cell(6)
-    for panel in (first, second):
+    own = LivePanel(notebook.output(6))
+    for panel in (own, first, second):
         panel.root.scroll_into_view_if_needed()
         panel.wait_state("running")
         panel.wait_rows(2)
@@ -134,21 +141,48 @@ def test_stop_start_and_pause_while_a_cell_runs(open_lab: OpenNotebook) -> None:
     assert notebook.widget_errors == []
 
 
+def test_a_click_that_waits_for_the_end_of_the_cell_says_so(open_lab: OpenNotebook) -> None:
+    """A front end that does not use subshells, as older ones: the kernel hears of Stop when the cell is over."""
+    notebook = open_lab(["%load_ext resmon", "%resmon", BUSY.format(seconds=6)])
+    setting = notebook.server.settings / "@jupyterlab/apputils-extension/kernels-settings.jupyterlab-settings"
+    setting.parent.mkdir(parents=True, exist_ok=True)
+    setting.write_text('{"commsOverSubshells": "disabled"}')
+    notebook.load()
+    notebook.run_all()
+    panel = LivePanel(notebook.output(1))
+    panel.wait_state("running")
+    panel.wait_rows(2)
+    panel.button("Stop").click()
+    expect(panel.root.get_by_text("stops when the cell ends")).to_be_visible(timeout=3000)
+    rows = panel.rows
+    panel.wait_rows(2)
+    assert panel.rows > rows
+    assert "*" in notebook.cell(2).locator(".jp-InputPrompt").inner_text()
+    notebook.screenshot("panel-click-waits")
+    panel.wait_state("stopped")
+    assert notebook.widget_errors == []
+
+
 def test_two_gpus_hostile_names_dark_theme_and_every_width(open_lab: OpenNotebook, tmp_path: Path) -> None:
+    ours = (Process("self", 30 * GIB),)
     script = Script(gpus=gpus(2, name=HOSTILE, power_w=Square(90, 600, period_s=3), utilization_percent=62.0,
-                              memory_used_bytes=50 << 30)).write(tmp_path / "gpus")  # fmt: skip
+                              memory_used_bytes=50 * GIB, processes=ours)).write(tmp_path / "gpus")  # fmt: skip
     setup = SCRIPTED_DRIVER.format(script=str(script), library=str(build() / "libnvidia-ml.so.1"))
     notebook = open_lab([setup, f"%%resmon {secrets.token_hex(2)} '{HOSTILE}'\n" + BUSY.format(seconds=14)])
     dialogs: list[str] = []
-    notebook.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def dismiss(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    notebook.page.on("dialog", dismiss)
     notebook.run_all()
     panel = LivePanel(notebook.output(1))
     panel.wait()
     panel.wait_rows(3)
     for number in (0, 1):
         assert panel.meter(f"GPU {number} utilisation") == 62
-        memory = panel.meter(f"GPU {number} memory")
-        assert memory is not None
+        assert panel.meter(f"GPU {number} memory") == 30  # ours; others hold 20
         watts = panel.meter(f"GPU {number} power")
         assert watts is not None
         assert 90 <= watts <= 600
