@@ -7,6 +7,7 @@ so that its saved outputs are those of a real run. It belongs to a quiet machine
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -59,8 +60,8 @@ def run_quickstart(browser: Browser, server: Server, shots: Path, *, dark: bool)
         panel = page.output(cell).locator("[data-resmon-state]").first
         panel.wait_for(timeout=TIMEOUT_S * 1000)
         panel.scroll_into_view_if_needed()
-        panel.get_by_text("all", exact=True).click()
         page.wait_until(f"() => ({SETTLED})(document.querySelector('[data-resmon-state]'))", TIMEOUT_S)
+        zoom_to_what_there_is(page, panel)
         picture(panel, f"panel-{name}")
         page.wait_until_idle(TIMEOUT_S)
         summary = page.output(cell).last
@@ -68,9 +69,30 @@ def run_quickstart(browser: Browser, server: Server, shots: Path, *, dark: bool)
         picture(summary, f"summary-{name}")
         if page.widget_errors:
             raise RuntimeError("the panel complained:\n" + "\n".join(page.widget_errors))
-        return page.save()
+        saved = page.save()
+        failed = [
+            cell.id for cell in saved.cells for output in cell.get("outputs", []) if output.output_type == "error"
+        ]
+        if failed:
+            raise RuntimeError(f"these cells failed: {', '.join(failed)}")
+        return saved
     finally:
         page.close()
+
+
+def zoom_to_what_there_is(page: NotebookPage, panel: Locator) -> None:
+    """Drag over the part of the timeline that has data: less than a minute is a narrow strip at its left."""
+    plot = panel.get_by_role("img", name=re.compile("timeline", re.IGNORECASE)).first
+    box = plot.bounding_box()
+    if box is None:
+        raise RuntimeError("the timeline is not shown")
+    y = box["y"] + box["height"] / 2
+    page.page.mouse.move(box["x"] + 0.05 * box["width"], y)
+    page.page.mouse.down()
+    page.page.mouse.move(box["x"] + 0.20 * box["width"], y, steps=4)
+    page.page.mouse.up()
+    page.page.mouse.move(0, 0)
+    page.page.wait_for_timeout(400)
 
 
 def picture(of: Locator, name: str) -> None:

@@ -6,6 +6,7 @@ import importlib
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 from urllib.parse import unquote
 
 import pytest
@@ -14,6 +15,7 @@ from IPython.utils.capture import capture_output
 from PIL import Image
 
 import resmon
+from resmon.facts import SensorState
 from resmon.options import CELL_OPTIONS, WORDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,6 +111,11 @@ def test_environment_variables_are_ones_that_are_read(page: Path) -> None:
     sources = [p for folder in ("resmon", "scripts", "tests") for p in (ROOT / folder).rglob("*.py")]
     read = "\n".join(p.read_text("utf-8") for p in sources if p != Path(__file__))
     assert [v for v in set(re.findall(r"\bRESMON_[A-Z_]+", page.read_text("utf-8"))) if v not in read] == []
+
+
+def test_troubleshooting_explains_every_state_of_a_sensor() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    assert [state for state in get_args(SensorState) if f"| {state} |" not in text] == []
 
 
 def test_pictures_of_the_readme_are_there_in_both_themes() -> None:
