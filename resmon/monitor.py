@@ -133,6 +133,7 @@ class Monitor:
             else:
                 self._driver().detach(self.sampler)
                 ended = True
+            self._finish_windows(float("inf"))
         if looking is not None and looking is not threading.current_thread():
             looking.join(2.0)
         with self._lock:

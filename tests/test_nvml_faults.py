@@ -82,13 +82,13 @@ def test_one_gpu_that_cannot_be_opened(tmp_path: Path, code: int, cause: str) ->
 
 
 def test_a_driver_that_comes_later(tmp_path: Path) -> None:
-    script = Script(gpus=gpus(1), rules=[Fault("nvmlInit*", NOT_LOADED, to_s=0.5)])
+    script = Script(gpus=gpus(1), rules=[Fault("nvmlInit*", NOT_LOADED, to_s=4.0)])
     answers = play(
         script.write(tmp_path / "gpus"),
         READING
-        + """
+        + f"""
 answers = [[said()[0][:17], sensor.generation, len(sensor.read(0.0))]]
-time.sleep(0.6)
+time.sleep(max(0.0, {script.epoch_s + 4.1!r} - time.monotonic()))
 for at in (9.0, 10.5, 11.0):
     answers.append([len(sensor.read(at)), sensor.generation])
 answers.append(said())

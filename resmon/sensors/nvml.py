@@ -123,7 +123,7 @@ class NvmlSensor:
         self._disconnect()
         self._failure = _unavailable("closed", "")
         self._nvml = None
-        self._parts, self.devices, self.channels, self.sources = (), (), (), ()
+        self._parts = ()  # devices and sources stay: what was sampled of them can still be asked for
 
     # -- coming and going -----------------------------------------------------------------------------------------
 

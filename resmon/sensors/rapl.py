@@ -285,7 +285,6 @@ class RaplSensor:
             self._close(zone)
         self._zones, self._waiting, self._files = [], [], None
         self._cause = self._remedy = ""
-        self.channels, self.sources = (), ()
 
 
 def _with_short_labels(zones: list[_Zone]) -> list[_Zone]:
