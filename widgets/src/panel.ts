@@ -4,7 +4,7 @@ import { h, setAttribute, setHidden, setText } from "./dom";
 import type { EnergyUnit } from "./format";
 import type { Frame, Section } from "./frame";
 import { density, sizeOf } from "./frame";
-import { panelState } from "./state";
+import { panelState, type Sign } from "./state";
 import type { Change, Store } from "./store";
 import { Theme } from "./theme";
 import { Timeline } from "./timeline/timeline";
@@ -57,7 +57,7 @@ export class Panel {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #request = 0;
   #spoken = 0;
-  #spokenState = "";
+  #lastSign: Sign | null = null;
 
   constructor(store: Store, host: HTMLElement) {
     this.#store = store;
@@ -275,10 +275,9 @@ export class Panel {
     const prefixed = this.#energy.headlineUnit;
     const said = store.refused || store.said;
     this.#header.state(state, { said, unit: this.#unit, prefixed, paused: this.#paused, expanded: this.#expanded });
-    if (state.sign !== this.#spokenState) {
-      this.#spokenState = state.sign;
-      if (state.sign === "done" || state.sign === "failed") setText(this.#live, `${cellName(store.cell)} ${state.word}`);
-    }
+    const ended = state.sign === "done" || state.sign === "failed";
+    if (ended && (this.#lastSign === "running" || this.#lastSign === "paused")) setText(this.#live, `${cellName(store.cell)} ${state.word}`);
+    this.#lastSign = state.sign;
   }
 
   /** The live region: sensors lost or back, throttling that lasts. */

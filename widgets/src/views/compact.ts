@@ -186,7 +186,9 @@ export class Compact implements Section {
     if (!frame.store.row || now - this.#chosenAt < WORST_MS) return;
     this.#chosenAt = now;
     const chosen = worst(frame);
-    if (chosen.join() !== this.#shown.join()) this.#show(frame, chosen);
+    if (chosen.join() === this.#shown.join()) return;
+    this.#show(frame, chosen);
+    this.graphics(frame);
   }
 
   #show(frame: Frame, gpus: readonly number[]): void {
