@@ -17,6 +17,8 @@ STUCK_PERIODS = 10.0
 """A counter that kept its value for this many periods while power was drawn is stuck."""
 LATE_FRACTION = 0.5
 """When it moves on by at least this much of what power says, it was only late, and nothing is lost."""
+FAST_S = 0.005
+"""A counter that moves at least this often is as good as continuous."""
 RESOLUTION_J = 0.001
 POWERS_KEPT = 256
 """Powers kept between two edges."""
@@ -137,7 +139,7 @@ class CounterTrack:
         edge = before._replace(
             total_j=before.total_j + step_j,
             from_s=min(from_s, read.after_s),
-            to_s=read.after_s,
+            to_s=max(from_s, read.after_s),
             powers=tuple(self._powers),
             broken=False,
         )
@@ -155,7 +157,7 @@ class CounterTrack:
     def _reckoned(self, at_s: float) -> Edge:
         """Where the counter would be at an instant after the last edge, by power."""
         before = self._edges[-1]
-        elapsed_s = at_s - before.to_s
+        elapsed_s = max(at_s - before.to_s, 0.0)
         drawn_j = self._load.drawn_j(before.to_s, at_s)
         joules = drawn_j if drawn_j == drawn_j else self._power_w() * elapsed_s
         return before._replace(
@@ -185,8 +187,11 @@ class CounterTrack:
         """Whether the total at an instant is as well known as it will be: a later edge was caught in the act.
 
         Until then the counter has to be polled. It never settles while the counter is stuck or cannot be read: the
-        caller gives up after a time and marks all the same.
+        caller gives up after ``patience_s`` and marks all the same. A counter that moves every few milliseconds (RAPL)
+        needs no polling: one read after the instant settles it.
         """
+        if self.calibration.period_s <= FAST_S:
+            return self._last is not None and self._last.before_s >= at_s
         narrow_s = self.calibration.shortest_s
         for edge in reversed(self._edges):
             if edge.from_s < at_s:
@@ -195,38 +200,34 @@ class CounterTrack:
                 return True
         return False
 
-    def mark(self, at_s: float) -> Mark | None:
-        """The total at an instant; None where no read was made near it, or it is no longer remembered.
+    @property
+    def patience_s(self) -> float:
+        """How long after an end of a window it is worth polling for the edge."""
+        return 3 * self.calibration.period_p99_s
 
-        Beyond the last edge it is reckoned with the power read last, and what comes later holds to it.
+    def mark(self, at_s: float, *, final: bool = True) -> Mark | None:
+        """The total at an instant that has passed; None where it was not seen or is no longer remembered.
+
+        Beyond the last edge it is reckoned with the power read last. A ``final`` mark binds: what comes later agrees
+        with it. One that is not final is a look at a window that is still open.
         """
         edges = self._edges
         if not edges:
             return None
         i = bisect_right(edges, at_s, key=lambda edge: edge.to_s)
-        while i > 0 and self._place(i - 1).at_s > at_s:
+        while i > 0 and self._place(i - 1, final=final).at_s > at_s:
             i -= 1
-        while i < len(edges) and self._place(i).at_s <= at_s:
+        while i < len(edges) and self._place(i, final=final).at_s <= at_s:
             i += 1
         if i == 0:
-            if self._dropped or at_s < edges[0].from_s:
-                return None
-            at, power_w = self._place(0), self._power_w()
-            early_j = power_w * (at.at_s - at_s)
-            return self._mark(
-                at_s,
-                edges[0],
-                edges[0].total_j - early_j,
-                math.hypot(power_w * at.sigma_s, early_j / math.sqrt(3)),
-                floor_j=-math.inf,
-                ceiling_j=edges[0].total_j,
-            )
+            return None if self._dropped or at_s < edges[0].from_s else self._behind(at_s)
         if i == len(edges):
-            return self._ahead(at_s)
+            return self._ahead(at_s, final=final)
         before, after = edges[i - 1], edges[i]
-        step = Step(before, after, self._place(i - 1), self._place(i), self.calibration, self.power_limit_w)
+        start, end = self._place(i - 1, final=final), self._place(i, final=final)
+        step = Step(before, after, start, end, self.calibration, self.power_limit_w)
         point = course(step, at_s)
-        share = (at_s - step.start.at_s) / step.length_s
+        share = (at_s - start.at_s) / step.length_s
         between = before._replace(
             gap_s=before.gap_s + share * (after.gap_s - before.gap_s),
             gap_j=before.gap_j + share * (after.gap_j - before.gap_j),
@@ -235,15 +236,27 @@ class CounterTrack:
             at_s, between, before.total_j + point.energy_j, point.sigma_j, ceiling_j=after.total_j, power_w=step.power_w
         )
 
-    def _ahead(self, at_s: float) -> Mark:
+    def _behind(self, at_s: float) -> Mark:
+        """Before the first edge, by less than a period."""
+        edge, power_w = self._edges[0], self._power_w()
+        early_s = edge.middle_s - at_s
+        sigma_j = power_w * math.hypot(edge.width_s / math.sqrt(12), early_s / math.sqrt(3))
+        return self._mark(
+            at_s, edge, edge.total_j - power_w * early_s, sigma_j, floor_j=-math.inf, ceiling_j=edge.total_j
+        )
+
+    def _ahead(self, at_s: float, *, final: bool) -> Mark:
         before, edge = self._edges[-1], self._reckoned(at_s)
         joules, elapsed_s = edge.total_j - before.total_j, at_s - before.to_s
         if self.stuck:
             edge = edge._replace(gap_s=before.gap_s + elapsed_s, gap_j=before.gap_j + joules)
-        self._ahead_j += joules
-        self._append(edge)
-        most_j = max((self.power_limit_w or 0.0) * elapsed_s, 2 * joules)
-        return self._mark(at_s, edge, edge.total_j, most_j / math.sqrt(12), floor_j=before.total_j, ceiling_j=math.inf)
+        most_w = max(self.power_limit_w or 0.0, 2 * self._power_w())
+        sigma_j = most_w * max(elapsed_s, 0.0) / math.sqrt(12)
+        if final and elapsed_s > 0:
+            self._ahead_j += joules
+            self._append(edge)
+            self._placed[self._dropped + len(self._edges) - 1] = Placed(at_s, sigma_j / most_w if most_w else 0.0)
+        return self._mark(at_s, edge, edge.total_j, sigma_j, floor_j=before.total_j, ceiling_j=math.inf)
 
     def _mark(
         self,
@@ -270,15 +283,17 @@ class CounterTrack:
             load=self._load.at(at_s),
         )
 
-    def _place(self, i: int) -> Placed:
+    def _place(self, i: int, *, final: bool) -> Placed:
         key = self._dropped + i
         placed = self._placed.get(key)
         if placed is None:
             edges = self._edges
             placed = place(edges[i], edges[i + 1] if i + 1 < len(edges) else None, self.calibration)
-            if i > 0 and (earlier := self._placed.get(key - 1)) is not None and placed.at_s < earlier.at_s:
-                placed = placed._replace(at_s=earlier.at_s)
-            self._placed[key] = placed
+            earlier, later = self._placed.get(key - 1), self._placed.get(key + 1)
+            at_s = max(placed.at_s, earlier.at_s if earlier else placed.at_s)
+            placed = placed._replace(at_s=min(at_s, later.at_s if later else at_s))
+            if final:
+                self._placed[key] = placed
         return placed
 
 

@@ -7,10 +7,11 @@ where the instantaneous power of the board is known to follow the load within a 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from resmon.energy.edges import NAN, Calibration, Edge, Placed, integral_j, mean_power_w
+from resmon.energy.edges import NAN, Calibration, Edge, Placed, Power, integral_j, mean_power_w
 
 FOLLOWS = 0.3
 """Instantaneous power that misses more than this share of the load's changes is not used within a step."""
@@ -22,7 +23,7 @@ twice the variance is 1 for reads that have nothing to do with each other, near 
 SPREAD_FACTOR = 0.6
 """Standard deviation of the energy in the middle of a step, over the spread of the power seen in it times the step's
 length, times two. Found by simulation over the profiles of the validation suite."""
-HIDDEN = 0.3
+HIDDEN = 0.5
 """Spread of the power within a step, as a share of its mean, that a power which does not follow the load cannot
 show. Found by simulation: it makes the intervals hold over the mix of profiles, not for each of them."""
 LEAST_HEAD = 0.02
@@ -116,12 +117,15 @@ def _read_densely(step: Step) -> bool:
     if not step.follows or not powers:
         return False
     instants = [*(power.at_s for power in powers), step.end.at_s]
-    if max(b - a for a, b in pairwise(instants)) > DENSE_SHARE * step.length_s:
-        return False
+    return max(b - a for a, b in pairwise(instants)) <= DENSE_SHARE * step.length_s
+
+
+def _rough(powers: Sequence[Power]) -> bool:
+    """Whether power changed faster than it was read."""
     mean_w = mean_power_w(powers)
     variance_w2 = sum((power.power_w - mean_w) ** 2 for power in powers) / len(powers)
     changes_w2 = sum((b.power_w - a.power_w) ** 2 for a, b in pairwise(powers)) / max(1, len(powers) - 1)
-    return changes_w2 <= ROUGH * 2 * variance_w2
+    return changes_w2 > ROUGH * 2 * variance_w2
 
 
 def _by_power(step: Step) -> bool:
@@ -129,7 +133,7 @@ def _by_power(step: Step) -> bool:
 
     What it seems to err holds what the reads missed, and what is not known of when the step began.
     """
-    if not _read_densely(step):
+    if not _read_densely(step) or _rough(step.after.powers):
         return False
     missed = _unread_j(step, step.after.powers[0].at_s) ** 2
     start_j = step.power_w * step.start.sigma_s / 2

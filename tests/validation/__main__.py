@@ -1,6 +1,6 @@
 """``python -m tests.validation [windows [column]]``: how near the reported energy is to the true one, load by load.
 
-Errors marked ``*`` are within 1.1 of the oracle's (median, then p95), the time between two reads allowed for.
+Errors marked ``*`` are within 1.1 of those of an oracle that polls as the sampler does (median, then p95).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def main() -> None:
     for title, settings in columns.items():
         if chosen not in title:
             continue
-        print(f"\n{title}")
-        print("\n".join(lines(table(settings, LENGTHS, windows))))
+        rows = lines(table(settings, LENGTHS, windows))
+        sys.stdout.write("\n".join(["", title, *rows, ""]))
 
 
 if __name__ == "__main__":

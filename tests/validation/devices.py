@@ -21,7 +21,7 @@ CALL_S = 2e-5
 
 @dataclass(frozen=True)
 class Load:
-    """Power over time, piecewise linear between ``knots`` (jumps: two knots at one instant), with its exact integral."""
+    """Power over time with its exact integral: straight lines between ``knots``; a jump is two knots at one instant."""
 
     knots: Array
     watts: Array
@@ -134,6 +134,21 @@ class Board:
         """What one would say who saw every edge perfectly and interpolates between them."""
         ends = np.interp([from_s, to_s], self.at_s, self.exact_j)
         return float(ends[1] - ends[0])
+
+    def polled_j(self, from_s: float, to_s: float, reads: Array) -> float:
+        """The same where the first edge that polling sees after each end is known only as the middle of two reads."""
+        totals = []
+        for at_s in (from_s, to_s):
+            first = int(np.searchsorted(reads, at_s))
+            i = int(np.searchsorted(self.at_s, reads[first], "right"))
+            if self.at_s[i - 1] > at_s:
+                totals.append(float(np.interp(at_s, self.at_s, self.exact_j)))
+                continue
+            j = int(np.searchsorted(reads, self.at_s[i]))
+            late_s = (reads[j - 1] + reads[j]) / 2 - self.at_s[i]
+            slope_w = (self.exact_j[i] - self.exact_j[i - 1]) / (self.at_s[i] - self.at_s[i - 1])
+            totals.append(float(self.exact_j[i] - slope_w * (self.at_s[i] + late_s - at_s)))
+        return totals[1] - totals[0]
 
     def next_edge_s(self, at_s: float) -> float:
         return float(self.at_s[np.searchsorted(self.at_s, at_s, "right")])
