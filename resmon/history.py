@@ -220,6 +220,11 @@ class HistoryView:
     def __init__(self, parts: Sequence[tuple[Block, int, int]]) -> None:
         self._parts = tuple(parts)
 
+    def __repr__(self) -> str:
+        times = self.times
+        span = f" over {times[-1] - times[0]:.1f} s" if times else ""
+        return f"<HistoryView {len(times)} rows{span}: {', '.join(self.channels)}>"
+
     def __len__(self) -> int:
         return sum(last - first for _, first, last in self._parts)
 

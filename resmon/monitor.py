@@ -81,6 +81,11 @@ class Monitor:
         self._started_s: float | None = None
         _monitors.add(self)
 
+    def __repr__(self) -> str:
+        state = "running" if self._running else "stopped"
+        devices = ", ".join(device.label for device in self.sampler.devices) or "no device yet"
+        return f"<{type(self).__name__} {state}, every {self.interval_s:g} s: {devices}>"
+
     # -- life ------------------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
@@ -218,14 +223,26 @@ class Monitor:
             raise MonitorError(f"a trace is being written to {self._trace.path}; end it first")
         self._trace = TraceWriter(Path(path), note=note)
         self.sampler.add_writer(self._trace)
+        self._tick_now()
 
     def end_trace(self) -> TraceWriter | None:
         """Finish the trace; returns its writer (path, rows, notice), None where none was written."""
         trace, self._trace = self._trace, None
         if trace is not None:
+            self._tick_now()
             self.sampler.remove_writer(trace)
             trace.close()
         return trace
+
+    def _tick_now(self) -> None:
+        """One more row, so that the shortest trace has its first and its last instant; waits 1 s at most."""
+        rows = self._history.rows
+        if self.clock.threaded:
+            self.sampler.request()
+            if self.sampler.running:
+                self._history.wait(rows, 1.0)
+        elif self._running:
+            self._driver().read_edge(self.sampler)
 
     def note(self, event: Mapping[str, object]) -> None:
         """Write a JSON-ready fact to the flight record, if there is one. Never cell text: it can hold secrets."""

@@ -51,6 +51,10 @@ class track(Generic[T]):  # noqa: N801 - used as a function, like tqdm and range
         self._options = tqdm_options
         self._window: Window | None = None
 
+    def __repr__(self) -> str:
+        state = "not begun" if self._window is None else repr(self._window)
+        return f"<track {self._name!r}: {state}>"
+
     def __len__(self) -> int:
         return len(self._iterable)  # type: ignore[arg-type]  # a TypeError, as for any iterable without a length
 

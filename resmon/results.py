@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from resmon import units
@@ -63,7 +63,7 @@ class CarbonIntensity:
     g_per_kwh: float
     source: str
     zone: str
-    date: date | str
+    date: dt.date | str
 
     def __post_init__(self) -> None:
         if not 0 <= self.g_per_kwh < float("inf"):
@@ -188,7 +188,7 @@ class Measurement:
     """
 
     name: str
-    started_at: datetime
+    started_at: dt.datetime
     duration_s: float
     energy: Energy
     cpu_time_s: float | None = None
@@ -214,8 +214,23 @@ class Measurement:
     @property
     def measured_j_per_item(self) -> float | None:
         """Joules per item, of the measured part alone; None without items or without a measured part."""
-        measured = self.energy.measured_j
-        return None if not self.items or measured is None else measured / self.items
+        return self._per_item(self.energy.measured_j)
+
+    @property
+    def estimated_j_per_item(self) -> float | None:
+        """Joules per item, of the estimated part alone; None without items or without an estimated part."""
+        return self._per_item(self.energy.estimated_j)
+
+    def _per_item(self, joules: float | None) -> float | None:
+        return None if not self.items or joules is None else joules / self.items
+
+    @property
+    def own_cpu_utilization(self) -> float | None:
+        """The fraction of the CPU limit that this process and its children used: ``cpu_utilization`` is everybody's."""
+        cores = self.host.cpu_limit_cores if self.host is not None else None
+        if self.cpu_time_s is None or not cores or self.duration_s <= 0:
+            return None
+        return self.cpu_time_s / (self.duration_s * cores)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict (``version`` 1); :meth:`from_dict` gives the same measurement back."""
@@ -244,6 +259,9 @@ class Measurement:
 
         return text.measurement_line(self)
 
+    def __repr__(self) -> str:
+        return f"<Measurement {self}>"
+
 
 def _plain(value: Any) -> Any:
     """Tuples to lists, dates to ISO text: what JSON can hold and give back."""
@@ -251,7 +269,7 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]
-    if isinstance(value, (datetime, date)):
+    if isinstance(value, dt.date):
         return value.isoformat()
     return value
 
@@ -277,7 +295,7 @@ def _measurement_from_dict(data: Mapping[str, Any]) -> Measurement:
         }
         return Measurement(
             **rest,
-            started_at=datetime.fromisoformat(data["started_at"]).astimezone(UTC),
+            started_at=dt.datetime.fromisoformat(data["started_at"]).astimezone(dt.UTC),
             energy=Energy(**energy),
             gpus=tuple(GpuUse(**{**g, "device": Device(**g["device"])}) for g in data["gpus"]),
             host=None

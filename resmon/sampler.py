@@ -261,7 +261,7 @@ class Sampler:
         self._last_interval_s = self.interval_s
         for meter, value, low, high in plan.feeds:
             reading = values[value]
-            if reading != reading:
+            if reading != reading and not (low >= 0 and meter.begin(at_s)):
                 values += (NAN, NAN) if low < 0 else (NAN, NAN, NAN, NAN)
             elif low < 0:
                 meter.add(at_s, reading, reading, reading, max_gap_s)

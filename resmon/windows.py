@@ -44,6 +44,10 @@ class Window:
         self._measurement: Measurement | None = None
         self._process_s = 0.0
 
+    def __repr__(self) -> str:
+        state = "not opened" if self.opened_s is None else "open" if self.closed_s is None else "closed"
+        return f"<Window {self.name!r}, {state}>"
+
     def __enter__(self) -> Self:
         return self.open()
 

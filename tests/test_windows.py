@@ -250,3 +250,18 @@ def test_a_slower_rate_while_idle_is_no_gap() -> None:
         (part,) = window.measurement.energy.components
         assert part.energy_j == pytest.approx(2000.0)
         assert part.coverage == pytest.approx(1.0)
+
+
+def test_a_model_speaks_of_the_time_since_the_last_reading() -> None:
+    clock = ManualClock()
+    host = scripted_host(power_w=lambda t: None if t == 0 else 40.0 if t <= 1 else 10.0)
+    with Monitor(1.0, sensors=[host], clock=clock) as monitor:
+        with monitor.measure("the first second of a process") as first:
+            clock.advance(1.0)
+        with monitor.measure("after the step") as second:
+            clock.advance(2.0)
+        assert first.measurement is not None
+        assert second.measurement is not None
+        assert first.measurement.energy.estimated_j == pytest.approx(40.0)
+        assert first.measurement.energy.components[0].coverage == 1.0
+        assert second.measurement.energy.estimated_j == pytest.approx(20.0)

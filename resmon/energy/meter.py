@@ -27,8 +27,9 @@ class Meter:
 
     Feed it every sample, in order: joules of the counter for ``method="counter"``, watts otherwise. A counter's
     difference over failed reads is still the true energy, so it is kept; a counter that decreased was reset
-    (a driver reload), and that stretch is a gap. Power is integrated by the trapezoid rule; a stretch longer than
-    ``max_gap_s`` is a gap, never a bridge.
+    (a driver reload), and that stretch is a gap. Polled power is integrated by the trapezoid rule; a stretch longer
+    than ``max_gap_s`` is a gap, never a bridge. A model speaks of the mean since its last reading, so each of its
+    values stands for the whole stretch before it.
     """
 
     __slots__ = (
@@ -65,6 +66,10 @@ class Meter:
         if span_s > 0:
             if counter:
                 self._add_counter(span_s, value)
+            elif self.source.method == "model":
+                self.total_j += span_s * value
+                self.low_j += span_s * low
+                self.high_j += span_s * high
             elif span_s > max_gap_s:
                 self.gap_s += span_s
             else:
@@ -75,6 +80,13 @@ class Meter:
             return
         self.power_max_w = max(self.power_max_w, self.power_w)
         self._at_s, self._value, self._low, self._high = at_s, value, low, high
+
+    def begin(self, at_s: float) -> bool:
+        """Start the clock of a model that has no value yet: its total is 0 now. False when it runs already."""
+        if self._at_s == self._at_s:
+            return False
+        self._at_s = at_s
+        return True
 
     def _add_counter(self, span_s: float, value: float) -> None:
         difference_j = value - self._value

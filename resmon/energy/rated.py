@@ -27,7 +27,7 @@ def rated_energy_j(power_w: float | Sequence[float], utilization: float | Sequen
             raise ValueError(f"power_w must be finite and at least 0, not {power!r}")
     for share in shares:
         if not 0.0 <= share <= 1.0:
-            raise ValueError(f"utilization is a fraction between 0 and 1, not {share!r}")
+            raise ValueError(f"utilization is a fraction between 0 and 1 (80 % is 0.8), not {share!r}")
     if not 0.0 <= duration_s < math.inf:
         raise ValueError(f"duration_s must be finite and at least 0, not {duration_s!r}")
     return sum(power * share for power, share in zip(powers, shares, strict=True)) * duration_s

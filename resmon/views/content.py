@@ -257,11 +257,18 @@ def _host_cells(m: Measurement) -> tuple[str, ...]:
     return (
         _watts(host.power_mean_w if host else None),
         _watts(host.power_max_w if host else None),
-        units.format_percent(m.cpu_utilization),
+        _busy(m),
         _of(m.peak_memory_bytes, host.memory_limit_bytes if host else None),
         _degrees(host.temperature_max_c if host else None),
         shortened(host.note, 120) if host else "",
     )
+
+
+def _busy(m: Measurement) -> str:
+    """``88 %, yours 61``: everybody's under the limit, and the part of this process and its children."""
+    own = m.own_cpu_utilization
+    busy = units.format_percent(m.cpu_utilization)
+    return busy if own is None or m.cpu_utilization is None else f"{busy}, yours {min(own, 1.0):.0%}".removesuffix("%")
 
 
 def _of(value_bytes: float | None, total_bytes: float | None) -> str:

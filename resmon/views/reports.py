@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from resmon import units
 from resmon.cells import Cell
 from resmon.facts import SensorStatus
 from resmon.results import Energy
+from resmon.views import escape
 from resmon.views.table import Column, Row, to_html, to_text
 
 
@@ -24,9 +25,13 @@ class Report:
     columns: Sequence[Column]
     rows: Sequence[Row]
     empty: str = ""
+    text: str = ""
+    """What is shown as text where the table would be too wide for it."""
 
     def __str__(self) -> str:
-        return to_text(self.columns, self.rows) if self.rows else self.empty
+        if not self.rows:
+            return self.empty
+        return self.text or to_text(self.columns, self.rows)
 
     __repr__ = __str__
 
@@ -94,7 +99,18 @@ def doctor_report(statuses: Sequence[SensorStatus]) -> Report:
         [_SIGNS[s.state], s.name, f"{s.state}: {s.detail}" if s.detail else s.state, s.cause, s.remedy]
         for s in statuses
     ]
-    return Report("resmon doctor", columns, rows)
+    return Report("resmon doctor", columns, rows, text="\n".join(_doctor_lines(statuses)))
+
+
+def _doctor_lines(statuses: Sequence[SensorStatus]) -> Iterator[str]:
+    width = max((len(s.name) for s in statuses), default=0)
+    indent = " " * (width + 4)
+    for s in statuses:
+        yield escape.plain(f"{_SIGNS[s.state]} {s.name:<{width}}  {s.state}{': ' if s.detail else ''}{s.detail}")
+        if s.cause:
+            yield f"{indent}why: {escape.plain(s.cause)}"
+        if s.remedy:
+            yield f"{indent}mend: {escape.plain(s.remedy)}"
 
 
 def front_end_statuses(*, in_kernel: bool, subshells: bool, panel_answered: bool) -> list[SensorStatus]:
