@@ -48,9 +48,8 @@ export class Meter {
   #drawn = { ratio: -1, others: -1, tick: -1 };
   #reading: Reading | null = null;
 
-  constructor(label: string, key: string, resource: Resource, longest: string) {
+  constructor(label: string, key: string, resource: Resource) {
     this.#bar.dataset["resource"] = resource;
-    this.#value.style.minWidth = `${longest.length}ch`;
     const clip = h("div", "rm-clip", this.#others, this.#fill);
     this.#bar.append(clip, this.#tick);
     this.#tick.hidden = true;

@@ -37,9 +37,9 @@ class Line {
     const device = schema.gpus[gpu];
     const label = device?.label ?? schema.host.label;
     const resource = device ? "gpu" : "cpu";
-    this.#utilization = new Meter(`${label} utilisation`, "", resource, "100");
-    this.#memory = new Meter(`${label} memory`, "", "memory", "71.2");
-    this.#power = new Meter(`${label} power`, "", resource, "1000");
+    this.#utilization = new Meter(`${label} utilisation`, "", resource);
+    this.#memory = new Meter(`${label} memory`, "", "memory");
+    this.#power = new Meter(`${label} power`, "", resource);
     const line = { fill: "none", stroke: `var(--rm-${resource})`, "stroke-width": "1.4" };
     const ground = { d: `M0 ${SPARK_HEIGHT - 0.5}H${SPARK_WIDTH}`, stroke: "var(--rm-hairline)" };
     this.#spark = icon("rm-spark", SPARK_HEIGHT, ground, line);

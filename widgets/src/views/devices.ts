@@ -111,9 +111,9 @@ class GpuRow implements DeviceRow {
     this.#gpu = gpu;
     this.#i = i;
     const name = nameCell(gpu.label, [shortName(gpu.name)], gpu.name ?? "");
-    this.#utilization = new Meter(`${gpu.label} utilisation`, "Util", "gpu", "100");
-    this.#memory = new Meter(`${gpu.label} memory`, "Mem", "memory", "41.2");
-    this.#power = new Meter(`${gpu.label} power`, "Power", "gpu", "1000");
+    this.#utilization = new Meter(`${gpu.label} utilisation`, "Util", "gpu");
+    this.#memory = new Meter(`${gpu.label} memory`, "Mem", "memory");
+    this.#power = new Meter(`${gpu.label} power`, "Power", "gpu");
     const meters = [this.#utilization.el, this.#memory.el, this.#power.el];
     this.el = h("div", "rm-row rm-device", name, ...meters, h("div", "rm-heat", this.#temperature.el, this.#badge.el, this.#state));
     this.el.setAttribute("role", "group");
@@ -161,9 +161,9 @@ class HostRow implements DeviceRow {
     this.#schema = schema;
     const { host } = schema;
     const name = nameCell(host.label, hostLines(schema), host.name ?? "");
-    this.#utilization = new Meter(`${host.label} utilisation`, "Util", "cpu", "100");
-    this.#memory = new Meter("host memory", "Mem", "memory", "41.2");
-    this.#power = new Meter(`${host.label} power`, "Power", "cpu", "1000");
+    this.#utilization = new Meter(`${host.label} utilisation`, "Util", "cpu");
+    this.#memory = new Meter("host memory", "Mem", "memory");
+    this.#power = new Meter(`${host.label} power`, "Power", "cpu");
     this.#cores = new Picture("rm-cores", schema.gpus.length ? 16 : 26);
     setTip(this.#cores.el, coresTip(schema));
     const util = h("div", "rm-with-cores", this.#utilization.el, this.#cores.el);

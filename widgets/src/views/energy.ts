@@ -1,6 +1,5 @@
 // Energy of this cell and of the session: measured and estimated are two rows on one scale, never one total.
 
-import { Picture, hatch } from "../canvas";
 import { h, setAttribute, setHidden, setText, setTip, swatch } from "../dom";
 import type { EnergyText } from "../format";
 import {
@@ -13,9 +12,8 @@ import {
   powerParts,
 } from "../format";
 import type { Frame, Section } from "../frame";
-import type { Store } from "../store";
-import type { Palette } from "../theme";
-import type { Basis, EnergySourceSchema, Schema } from "../wire";
+import type { Basis } from "../wire";
+import { EnergyBar, fullScale, sourcesOf, type Source } from "./energybar";
 
 const NAMES: Record<string, string> = {
   J: "joule",
@@ -27,16 +25,6 @@ const NAMES: Record<string, string> = {
   kWh: "kilowatt hour",
   MWh: "megawatt hour",
 };
-/** Full scales of the energy bars, times a power of ten: they grow in steps, so that bars rarely rescale. */
-const SCALES = [1, 1.5, 2, 3, 5, 7.5, 10];
-const BAR_TOP = 3;
-const BAR_HEIGHT = 12;
-
-interface Source {
-  readonly schema: EnergySourceSchema;
-  readonly j: number;
-}
-
 class EnergyValue {
   readonly el = h("span", "rm-energy-value");
   readonly #value = h("b");
@@ -71,18 +59,18 @@ class EnergyRow {
   readonly #cell = new EnergyValue();
   readonly #session = new EnergyValue();
   readonly #cellBox = h("td", "rm-energy-cell", this.#cell.el);
-  readonly #bar = new Picture("rm-energy-bar", BAR_TOP * 2 + BAR_HEIGHT);
+  readonly #bar: EnergyBar;
   readonly #parts = h("div", "rm-parts");
-  readonly #share = h("td", "rm-share", this.#bar.el, this.#parts);
+  readonly #share: HTMLElement;
   readonly #now = h("b");
   readonly #nowUnit = h("span");
   readonly #without = h("span", "rm-sub");
   unit = "";
-  #drawn = "";
-  #palette: Palette | null = null;
 
   constructor(basis: Basis) {
     this.basis = basis;
+    this.#bar = new EnergyBar(basis);
+    this.#share = h("td", "rm-share", this.#bar.el, this.#parts);
     const how = h("th", "rm-how", h("span", "rm-word", swatch(basis), h("b", "", basis)), this.#caption);
     how.scope = "row";
     const session = h("td", "rm-session", h("span", "rm-key", "session"), this.#session.el);
@@ -100,7 +88,7 @@ class EnergyRow {
   }
 
   resize(): void {
-    if (this.#bar.measure()) this.#drawn = "";
+    this.#bar.resize();
   }
 
   /** `prefix` is that of the leading row, in which an unknown value is written. */
@@ -131,43 +119,7 @@ class EnergyRow {
   }
 
   graphics(frame: Frame, full: number): void {
-    const { store, schema, theme } = frame;
-    const { palette } = theme;
-    const sources = sourcesOf(store, schema, this.basis);
-    const [value, low, high] = ["", "_low", "_high"].map((end) => store.value(`cell.${this.basis}${end}_j`)) as [number, number, number];
-    const x = (j: number): number => (j / full) * this.#bar.width;
-    const places = [value, low, high, ...sources.map(({ j }) => j)].map((j) => Math.round(2 * x(j)));
-    const key = [...places, this.#bar.width, store.row === null].join();
-    if (key === this.#drawn && palette === this.#palette) return;
-    const c = this.#bar.begin();
-    if (!c) return;
-    this.#drawn = key;
-    this.#palette = palette;
-    const { width, ratio } = this.#bar;
-    let start = 0;
-    for (const { schema: source, j } of sources) {
-      if (!known(j) || j <= 0) continue;
-      const [from, to] = [x(start), x(start + j)];
-      const color = palette[source.resource as keyof Palette] ?? palette.text;
-      const wide = Math.max(0, to - from - (start > 0 ? 1 : 0));
-      const left = start > 0 ? from + 1 : from;
-      if (this.basis === "measured") {
-        c.fillStyle = color;
-        c.fillRect(left, BAR_TOP, wide, BAR_HEIGHT);
-      } else {
-        c.save();
-        c.setTransform(1, 0, 0, 1, 0, 0);
-        c.fillStyle = hatch(c, color, palette.surface, ratio);
-        c.fillRect(left * ratio, BAR_TOP * ratio, wide * ratio, BAR_HEIGHT * ratio);
-        c.restore();
-        c.strokeStyle = color;
-        c.lineWidth = 1;
-        if (wide > 1) c.strokeRect(left + 0.5, BAR_TOP + 0.5, wide - 1, BAR_HEIGHT - 1);
-      }
-      start += j;
-    }
-    if (known(value) && known(low) && known(high) && high > 0) whisker(c, x(low), x(high), palette);
-    if (!known(value) && store.row) uncovered(c, width, palette);
+    this.#bar.draw(frame, full);
   }
 
   #power({ store, schema }: Frame): void {
@@ -190,47 +142,8 @@ class EnergyRow {
   }
 }
 
-function uncovered(c: CanvasRenderingContext2D, width: number, palette: Palette): void {
-  c.strokeStyle = palette.muted;
-  c.lineWidth = 1;
-  c.setLineDash([3, 2]);
-  c.strokeRect(0.5, BAR_TOP + 0.5, width - 1, BAR_HEIGHT - 1);
-  c.setLineDash([]);
-}
-
 function listed(names: readonly string[]): string {
   return names.length === 1 ? (names[0] as string) : `${names.length} devices`;
-}
-
-function whisker(c: CanvasRenderingContext2D, low: number, high: number, palette: Palette): void {
-  const middle = BAR_TOP + BAR_HEIGHT / 2;
-  const [top, bottom] = [BAR_TOP + 0.5, BAR_TOP + BAR_HEIGHT - 0.5];
-  const left = Math.max(1, Math.round(low));
-  const right = Math.max(left + 2, Math.round(high) - 1);
-  const path = (): void => {
-    c.beginPath();
-    c.moveTo(left, top);
-    c.lineTo(left, bottom);
-    c.moveTo(left, middle);
-    c.lineTo(right, middle);
-    c.moveTo(right, top);
-    c.lineTo(right, bottom);
-    c.stroke();
-  };
-  c.lineCap = "square";
-  c.strokeStyle = palette.surface;
-  c.lineWidth = 3.4;
-  path();
-  c.strokeStyle = palette.text;
-  c.lineWidth = 1.4;
-  path();
-  c.lineCap = "butt";
-}
-
-function sourcesOf(store: Store, schema: Schema, basis: Basis): Source[] {
-  return schema.energy
-    .map((source, i) => ({ schema: source, j: store.value(`energy.${i}.cell_j`) }))
-    .filter((source) => source.schema.basis === basis);
 }
 
 function setParts(el: HTMLElement, pieces: readonly (Node | string)[]): void {
@@ -282,15 +195,6 @@ function spoken(basis: Basis, scope: string, text: EnergyText, reason: string): 
   const bounds = /^\[(.+), (.+)\]$/.exec(text.interval);
   const range = bounds ? `, from ${bounds[1]} to ${bounds[2]}, 95 percent` : "";
   return `${basis}, ${scope}, ${text.value.replace("<", "less than")} ${unit}${range}`;
-}
-
-/** The smallest step that holds both rows. */
-function fullScale(store: Store): number {
-  const highs = ["measured", "estimated"].flatMap((b) => [store.value(`cell.${b}_high_j`), store.value(`cell.${b}_j`)]);
-  const most = Math.max(0, ...highs.filter(known)) * 1.02;
-  if (most <= 0) return 1;
-  const decade = 10 ** Math.floor(Math.log10(most));
-  return (SCALES.find((s) => s * decade >= most) ?? 10) * decade;
 }
 
 export class EnergySection implements Section {

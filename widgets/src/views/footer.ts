@@ -11,10 +11,9 @@ const MISSED_ALERT = 0.01;
 
 const MEMORY_ONLY = "history in memory only";
 
-/** What a person could mend, or what is only half there; the rest is for `%resmon doctor`. */
-function isTrouble({ state, remedy, short }: SensorSchema): boolean {
-  if (!short || state === "available" || state === "looking") return false;
-  return state !== "unavailable" || (remedy !== "" && !remedy.startsWith("none needed"));
+/** What a person could mend, or what is only half there. */
+function isTrouble({ state, short }: SensorSchema): boolean {
+  return short !== "" && state !== "available" && state !== "looking";
 }
 
 /** "resmon 0.06 % of a core": a name, a bold value, the rest. */
@@ -71,7 +70,7 @@ export class Footer implements Section {
       }),
       h("span", "rm-code", "%resmon doctor"),
     );
-    this.#troubles.hidden = schema.sensors.every((sensor) => sensor.state === "available");
+    this.#troubles.hidden = troubles.length === 0;
     const compact = density(frame) !== "full";
     for (const sum of this.#sums) sum.el.hidden = !compact;
   }
