@@ -19,6 +19,8 @@ LATE_FRACTION = 0.5
 """When it moves on by at least this much of what power says, it was only late, and nothing is lost."""
 FAST_S = 0.005
 """A counter that moves at least this often is as good as continuous."""
+APART_S = 1e-6
+"""Two edges are never at one instant, so that the total at each has one value."""
 RESOLUTION_J = 0.001
 POWERS_KEPT = 256
 """Powers kept between two edges."""
@@ -151,17 +153,21 @@ class CounterTrack:
         self.stuck = False
         self._ahead_j = 0.0
         before, edge = self._edges[-1], self._reckoned(read.at_s)
+        seconds_s = read.at_s - self._place(len(self._edges) - 1, final=True).at_s
         joules = edge.total_j - before.total_j
-        return edge._replace(gap_s=before.gap_s + read.at_s - before.to_s, gap_j=before.gap_j + joules)
+        return edge._replace(gap_s=before.gap_s + seconds_s, gap_j=before.gap_j + joules)
 
-    def _reckoned(self, at_s: float) -> Edge:
+    def _reckoned(self, at_s: float, *, final: bool = True) -> Edge:
         """Where the counter would be at an instant after the last edge, by power."""
-        before = self._edges[-1]
-        elapsed_s = max(at_s - before.to_s, 0.0)
-        drawn_j = self._load.drawn_j(before.to_s, at_s)
-        joules = drawn_j if drawn_j == drawn_j else self._power_w() * elapsed_s
+        before, since_s = self._edges[-1], self._place(len(self._edges) - 1, final=final).at_s
+        drawn_j = self._load.drawn_j(since_s, at_s)
+        joules = drawn_j if drawn_j == drawn_j else self._power_w() * (at_s - since_s)
         return before._replace(
-            total_j=before.total_j + joules, from_s=at_s, to_s=at_s, powers=tuple(self._powers), broken=True
+            total_j=before.total_j + max(joules, 0.0),
+            from_s=at_s,
+            to_s=max(at_s, before.to_s),
+            powers=tuple(self._powers),
+            broken=True,
         )
 
     def _power_w(self) -> float:
@@ -246,17 +252,18 @@ class CounterTrack:
         )
 
     def _ahead(self, at_s: float, *, final: bool) -> Mark:
-        before, edge = self._edges[-1], self._reckoned(at_s)
-        joules, elapsed_s = edge.total_j - before.total_j, at_s - before.to_s
+        before, edge = self._edges[-1], self._reckoned(at_s, final=final)
+        since = self._place(len(self._edges) - 1, final=final)
+        joules, elapsed_s = edge.total_j - before.total_j, at_s - since.at_s
         if self.stuck:
             edge = edge._replace(gap_s=before.gap_s + elapsed_s, gap_j=before.gap_j + joules)
         most_w = max(self.power_limit_w or 0.0, 2 * self._power_w())
-        sigma_j = most_w * max(elapsed_s, 0.0) / math.sqrt(12)
+        sigma_s = math.hypot(elapsed_s / math.sqrt(12), since.sigma_s)
         if final and elapsed_s > 0:
             self._ahead_j += joules
             self._append(edge)
-            self._placed[self._dropped + len(self._edges) - 1] = Placed(at_s, sigma_j / most_w if most_w else 0.0)
-        return self._mark(at_s, edge, edge.total_j, sigma_j, floor_j=before.total_j, ceiling_j=math.inf)
+            self._placed[self._dropped + len(self._edges) - 1] = Placed(at_s, sigma_s)
+        return self._mark(at_s, edge, edge.total_j, most_w * sigma_s, floor_j=before.total_j, ceiling_j=math.inf)
 
     def _mark(
         self,
@@ -290,8 +297,8 @@ class CounterTrack:
             edges = self._edges
             placed = place(edges[i], edges[i + 1] if i + 1 < len(edges) else None, self.calibration)
             earlier, later = self._placed.get(key - 1), self._placed.get(key + 1)
-            at_s = max(placed.at_s, earlier.at_s if earlier else placed.at_s)
-            placed = placed._replace(at_s=min(at_s, later.at_s if later else at_s))
+            at_s = max(placed.at_s, earlier.at_s + APART_S if earlier else placed.at_s)
+            placed = placed._replace(at_s=min(at_s, later.at_s - APART_S if later else at_s))
             if final:
                 self._placed[key] = placed
         return placed

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resmon.energy.edges import CounterRead
 
 Array = NDArray[np.float64]
-Instant = Literal["fresh", "with the counter", "25 ms with the counter"]
+Instant = Literal["fresh", "with the counter", "25 ms with the counter", "mean of 25 ms"]
 
 HORIZON_S = 40.0
 CALL_S = 2e-5
@@ -158,6 +158,8 @@ class Board:
         i = np.searchsorted(self.at_s, at_s, "right") - 1
         if self.instant == "fresh":
             power_w = self.load.power_w(at_s)
+        elif self.instant == "mean of 25 ms":
+            power_w = (self.load.energy_j(at_s) - self.load.energy_j(at_s - 0.025)) / 0.025
         else:
             since = self.at_s[i - 1] if self.instant == "with the counter" else self.at_s[i] - 0.025
             power_w = (self.load.energy_j(self.at_s[i]) - self.load.energy_j(since)) / (self.at_s[i] - since)
