@@ -47,7 +47,8 @@ def format_measured(value_j: float | None, low_j: float | None, high_j: float | 
 
     U is the larger of the two half-widths, so that ``value ± U`` always contains the interval; it is rounded up
     to one significant digit (two where it starts with 1 or 2) and the value to the same place, but at least
-    to one digit. Below 0.1 J only the upper end is told: ``< 0.1 J``. Without an interval: three digits.
+    to one digit. Where U is as large as the value the ends are written instead: ``20 [0, 3100] J``. Below 0.1 J only
+    the upper end is told: ``< 0.1 J``. Without an interval: three digits.
     """
     return _measured(value_j, low_j, high_j, _JOULES)
 
@@ -211,6 +212,8 @@ def _measured(value: float | None, low: float | None, high: float | None, scale:
     u = max(0.0, value - low, high - value) if known(low) and known(high) else 0.0
     if value < scale.least or value <= 0:
         return _below(high if known(high) else None, scale)
+    if u >= value:
+        return _bracketed(value, low, high, scale)
     if u <= value * 1e-12:
         exponent, unit = _step(_round(value, _leading(value) - 2), scale)
         return f"{_digits(value / 10.0**exponent, 3)}{THIN}{unit}{scale.suffix}"

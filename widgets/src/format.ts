@@ -129,6 +129,8 @@ export function measuredParts(value: Known, low: Known, high: Known, unit: Energ
   const bounded = known(low) && known(high);
   if (value < NEGLIGIBLE * (prefixes[0] as Prefix).scale) return negligible(bounded ? high : 0, prefixes);
   const uncertainty = bounded ? Math.max(high - value, value - low) : 0;
+  // as large as the value: ± would speak of less than nothing, so the ends are written
+  if (uncertainty >= value) return estimatedParts(value, low, high, unit, previous);
   const write = (i: number): EnergyText & { rounded: number } => {
     const p = prefixes[i] as Prefix;
     const v = value / p.scale;
