@@ -100,6 +100,7 @@ class FlightRecord:
         self._offset = 0
         self._end = 0
         self._preamble = b""
+        self._rows: list[tuple[float, Sequence[float]]] = []
         self._pending = bytearray()
         self._written_s = float("-inf")
         self._pid = os.getpid()
@@ -135,6 +136,7 @@ class FlightRecord:
 
     def start(self, facts: Mapping[str, Any], channels: Sequence[Channel]) -> None:
         """Begin a layout: the channels of the rows that follow, and the facts a reader needs (JSON-ready)."""
+        self._add_rows()  # they are of the layout before
         head = {**facts, "channels": [asdict(c) for c in channels]}
         self._preamble = json.dumps(head).encode()
         self._pack_row = struct.Struct(f"<{1 + len(channels)}d").pack
@@ -142,10 +144,10 @@ class FlightRecord:
             self._next_bank()
 
     def row(self, at_s: float, values: Sequence[float]) -> None:
-        """One sample, in the order of the channels."""
+        """One sample, in the order of the channels. ``values`` are kept until they are written."""
         if self.path is None:
             return
-        self._add(KIND_ROW, self._pack_row(at_s, *values))
+        self._rows.append((at_s, values))
         if not 0.0 <= at_s - self._written_s < WRITE_S:
             self._written_s = at_s
             self._flush()
@@ -153,11 +155,17 @@ class FlightRecord:
     def event(self, event: Mapping[str, Any]) -> None:
         """A JSON-ready fact that is no sample: the start and end of a cell, by number, never its text."""
         if self.path is not None:
+            self._add_rows()
             self._add(KIND_EVENT, json.dumps(event).encode())
-            self._flush()
+            self._write()
+
+    def _add_rows(self) -> None:
+        rows, self._rows = self._rows, []
+        for at_s, values in rows:
+            self._add(KIND_ROW, self._pack_row(at_s, *values))
 
     def _next_bank(self) -> None:
-        self._flush()
+        self._write()
         self._turn += 1
         self._offset = HEADER_BYTES + (self._turn % 2) * self._bank_bytes
         self._end = self._offset + self._bank_bytes
@@ -173,6 +181,10 @@ class FlightRecord:
         self._pending += body
 
     def _flush(self) -> None:
+        self._add_rows()
+        self._write()
+
+    def _write(self) -> None:
         if not self._pending or self.path is None:
             return
         try:
@@ -194,6 +206,7 @@ class FlightRecord:
 
     def _turn_off(self, error: OSError) -> None:
         self.notice = f"flight record off: {error.strerror or error}; measuring goes on in memory"
+        self._rows.clear()
         self._pending.clear()
         self.close()
         self.path = None
