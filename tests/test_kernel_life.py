@@ -108,20 +108,48 @@ def test_autoloading_is_silent_and_measures_every_cell(records: Path, tmp_path: 
         assert "x = 1" in running.run("%resmon cells").text
 
 
+def test_without_a_place_for_the_record_everything_else_works(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    with kernel({**os.environ, "RESMON_RECORD_DIR": str(tmp_path / "file" / "records")}) as running:
+        assert running.run("%load_ext resmon").text.startswith("resmon ")
+        ran = running.run("%%resmon -o m\nimport time; time.sleep(0.3)")
+        assert ran.kinds.count("display_data") == 1
+        assert "stream" not in ran.kinds
+        assert running.json("m.samples") >= 1
+        doctor = running.run("%resmon doctor").text
+    assert "flight record off" in doctor
+    assert "measuring goes on in memory" in doctor
+
+
+def test_a_record_that_somebody_truncates_harms_no_cell(running: Kernel, records: Path) -> None:
+    running.run("%load_ext resmon")
+    running.run("import time; time.sleep(0.3)")
+    (path,) = records.glob("*.resmon")
+    os.truncate(path, 0)
+    ran = running.run("%%resmon -o m\ntime.sleep(0.8)")
+    assert "done in" in ran.text
+    assert running.json("m.samples") >= 1
+    with pytest.raises(resmon.ResmonError, match="not a resmon flight record"):
+        resmon.replay(path)
+
+
 # -- forks -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_forked_child_neither_measures_nor_hangs(loaded: Kernel) -> None:
     code = """%%resmon -o m
 read, write = os.pipe()
+monitor = resmon.get_monitor()
 pid = os.fork()
 if pid == 0:
-    import threading
-    names = [t.name for t in threading.enumerate() if t.name.startswith("resmon")]
-    files = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
-    records = [file for file in files if os.path.exists(file) and os.readlink(file).endswith(".resmon")]
-    os.write(write, repr((names, records, resmon.magics.get_monitor.__globals__["_own"].monitor)).encode())
-    os._exit(0)
+    try:
+        import threading
+        names = [t.name for t in threading.enumerate() if t.name.startswith("resmon")]
+        files = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+        records = [file for file in files if os.path.exists(file) and os.readlink(file).endswith(".resmon")]
+        os.write(write, repr((names, records, monitor.running)).encode())
+    finally:
+        os._exit(0)
 os.close(write)
 told = os.read(read, 1000).decode()
 os.close(read)
@@ -129,7 +157,7 @@ gone = os.waitpid(pid, 0)[1]
 time.sleep(0.2)"""
     ran = loaded.run(code)
     assert ran.text.count("done in") == 1
-    assert loaded.json("told") == "([], [], None)"
+    assert loaded.json("told") == "([], [], False)"
     assert loaded.json("gone") == 0
     assert loaded.json("m.samples") >= 1
 
