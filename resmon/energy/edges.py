@@ -63,8 +63,8 @@ class Calibration:
     ``steps`` is how many periods it rests on; 0 is the prior of a board that nobody has watched yet. ``period_s`` is
     the median, ``period_p99_s`` the 99th percentile. ``power_ratio`` is the counter's energy over the integral of the
     instantaneous power of the same stretches. ``power_error`` says how much of the changes of the load that integral
-    misses within single periods: near 0 it follows the load, near 1 or above it moves no faster than the counter.
-    None: not compared, or the load never changed.
+    misses within single periods, beyond what the time between two reads explains: near 0 it follows the load, near 1
+    or above it moves no faster than the counter. None: not compared, or the load never changed.
 
     Raises ValueError for periods or ratios that are not finite and positive.
     """
@@ -198,3 +198,15 @@ def integral_j(powers: Sequence[Power], from_s: float, to_s: float) -> float:
             slope = (b_w - a_w) / (b_s - a_s)
             joules += (end_s - begin_s) * (a_w + slope * ((begin_s + end_s) / 2 - a_s))
     return joules
+
+
+def unread_j2(powers: Sequence[Power], from_s: float) -> float:
+    """Variance of such an integral from an instant on: when a change came between two reads is not known.
+
+    Anywhere between the two, hence for each change its height times the time between, squared, over 12.
+    """
+    return sum(
+        ((b.power_w - a.power_w) * (b.at_s - max(a.at_s, from_s))) ** 2 / 12
+        for a, b in pairwise(powers)
+        if b.at_s > from_s
+    )

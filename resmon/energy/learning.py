@@ -6,7 +6,7 @@ import math
 from collections import deque
 from itertools import pairwise
 
-from resmon.energy.edges import Calibration, Edge, integral_j, mean_power_w
+from resmon.energy.edges import Calibration, Edge, integral_j, mean_power_w, unread_j2
 
 DENSE_S = 0.01
 """Reads closer together than this leave no room for an edge that was not seen."""
@@ -65,7 +65,12 @@ class Learner:
         spread_w2 = sum((p.power_w - inside_w) ** 2 for p in after.powers) / len(after.powers)
         spread_w2 += (mean_w - earlier_w) ** 2
         if spread_w2 > (VARIED * mean_w) ** 2:
-            self._varied.append((drawn_j - counted_j, math.sqrt(spread_w2) * length_s))
+            timing_j2 = (after.powers[-1].power_w * after.width_s) ** 2 + (
+                after.powers[0].power_w * before.width_s
+            ) ** 2
+            explained_j2 = unread_j2(after.powers, before.middle_s) + timing_j2 / 12
+            missed_j2 = (drawn_j - counted_j) ** 2 - explained_j2
+            self._varied.append((missed_j2, spread_w2 * length_s * length_s))
 
     def _learned(self) -> Calibration:
         ordered = sorted(self._periods)
@@ -75,8 +80,8 @@ class Learner:
         if len(self._energies) >= RATIO_STEPS:
             ratio = sum(c for c, _ in self._energies) / sum(d for _, d in self._energies)
         if len(self._varied) >= MIN_VARIED:
-            missed = sum(m * m for m, _ in self._varied)
-            error = math.sqrt(missed / sum(v * v for _, v in self._varied))
+            missed_j2, varied_j2 = (sum(column) for column in zip(*self._varied, strict=True))
+            error = math.sqrt(max(0.0, missed_j2) / varied_j2)
         return Calibration(
             period_s=median_s,
             period_p99_s=max(p99_s, 1.02 * median_s),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from resmon.energy.edges import NAN, Calibration, Edge, Placed, Power, integral_j, mean_power_w
+from resmon.energy.edges import NAN, Calibration, Edge, Placed, Power, integral_j, mean_power_w, unread_j2
 
 FOLLOWS = 0.3
 """Instantaneous power that misses more than this share of the load's changes is not used within a step."""
@@ -153,12 +153,7 @@ def _bridge_j(step: Step) -> float:
 
 
 def _unread_j(step: Step, from_s: float) -> float:
-    """Standard deviation from not knowing when between two reads the power changed (each change: rectangular)."""
-    squares, ratio = 0.0, step.calibration.power_ratio or 1.0
-    for a, b in pairwise(step.after.powers):
-        if b.at_s > from_s:
-            squares += ((b.power_w - a.power_w) * (b.at_s - max(a.at_s, from_s))) ** 2 / 12
-    return ratio * math.sqrt(squares)
+    return (step.calibration.power_ratio or 1.0) * math.sqrt(unread_j2(step.after.powers, from_s))
 
 
 def _followed(step: Step, at_s: float) -> Point:
@@ -172,11 +167,12 @@ def _followed(step: Step, at_s: float) -> Point:
     if scale <= 0:
         return _even(step, at_s)
     head_j = step.energy_j - scale * read_j
-    error_w = (step.calibration.power_error or 0.0) * _spread_w(step)
+    # A power that lags errs at the two ends of the stretch, however long it is.
+    error_j = (step.calibration.power_error or 0.0) * _spread_w(step) * step.length_s
 
     def sigma_j(from_s: float) -> float:
         end_j = powers[-1].power_w * ratio * step.end.sigma_s
-        return math.hypot(end_j, _unread_j(step, from_s), error_w * (end_s - from_s))
+        return math.hypot(end_j, _unread_j(step, from_s), error_j)
 
     if at_s >= first_s:
         return Point(step.energy_j - scale * ratio * integral_j(powers, at_s, end_s), sigma_j(at_s))
