@@ -143,6 +143,9 @@ class Live:
             cells = [cell_facts(cell) for cell in self._recent_cells()]
             panel.send_wire({"k": "history", "n": count, "cells": cells}, buffer)
             panel.send_wire(self._state())
+            row = self._row()
+            if row is not None:
+                panel.send_wire({"k": "row"}, row)
         elif word == "stop":
             self._monitor.stop()
             self.state_changed()
@@ -199,16 +202,23 @@ class Live:
             layout = self._fresh_layout()
             for view in self._views:
                 view.send_wire({"k": "schema", "schema": layout.schema(view.kind, subshells=self._subshells)})
-        cell = self._cells.running
-        if cell is not None and cell.window.opened_s is None:
-            cell = None  # its view is being opened: it begins when that is done
-        rate, unit = self._items()
+        cell = self._begun_cell()
+        _, unit = self._items()
         if cell is not None and unit and self._units.get(cell.id) != unit:
             self._units = {cell.id: unit}
             self._send_cell(cell)
-        row = self._layout.row(cell, rate, self._cpu_fraction())
+        row = self._row()
         if row is not None:
             self._send({"k": "row"}, row)
+
+    def _row(self) -> bytes | None:
+        """The newest sample, with the cell that runs."""
+        return self._layout.row(self._begun_cell(), self._items()[0], self._cpu_fraction())
+
+    def _begun_cell(self) -> Cell | None:
+        """The cell that runs; None while its own view is being opened: it begins when that is done."""
+        cell = self._cells.running
+        return None if cell is None or cell.window.opened_s is None else cell
 
     def _send_cell(self, cell: Cell) -> None:
         """Send what a cell is now. Looking and sending are one: the last that is sent is the last that was true."""

@@ -10,7 +10,8 @@ function spanning(seconds: number): Series {
 }
 
 test("a young session fills a fixed window, an old one moves through it", () => {
-  assert.deepEqual(windowOf("10 min", spanning(12)), { from: 100, to: 160 });
+  assert.deepEqual(windowOf("10 min", spanning(12)), { from: 100, to: 115 });
+  assert.deepEqual(windowOf("10 min", spanning(40)), { from: 100, to: 160 });
   assert.deepEqual(windowOf("10 min", spanning(200)), { from: 100, to: 400 });
   assert.deepEqual(windowOf("10 min", spanning(700)), { from: 200, to: 800 });
   assert.deepEqual(windowOf("1 min", spanning(700)), { from: 740, to: 800 });

@@ -8,7 +8,7 @@ export const RANGES: readonly Range[] = ["1 min", "10 min", "all"];
 
 const SPANS: Record<Range, number> = { "1 min": 60, "10 min": 600, all: Infinity };
 /** A young session fills one of these before the window moves. */
-const STEPS = [60, 120, 300, 600];
+const STEPS = [15, 30, 60, 120, 300, 600];
 const TIME_STEPS = [5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400];
 const MAXIMA = [1.1, 1.3, 1.7, 2.2, 2.7, 3.3, 4.4, 5.5, 7, 8.8, 11];
 /** A scale shrinks only when this much of it is empty. */

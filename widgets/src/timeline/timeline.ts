@@ -247,7 +247,7 @@ export class Timeline implements Section {
   #zoomTo(from: number, to: number): void {
     const series = this.#frame?.store.series;
     if (!series?.length) return;
-    const whole = { from: series.oldest, to: Math.max(series.newest, series.oldest + 60) };
+    const whole = { from: series.oldest, to: Math.max(series.newest, series.oldest + 15) };
     const span = Math.min(whole.to - whole.from, Math.max(SHORTEST_S, to - from));
     const start = Math.min(Math.max(whole.from, from), whole.to - span);
     this.#zoom = { from: start, to: start + span };
