@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resmon.energy.counter import CounterTrack, Mark, calibrate
+from resmon.energy.counter import CounterTrack, calibrate
 from resmon.energy.edges import Calibration, CounterRead
+from resmon.energy.mark import Mark
 
 PERIOD_S = 0.1
 BOARD = Calibration(period_s=PERIOD_S, period_p99_s=0.105, steps=100, power_ratio=1.0, power_error=0.01)
@@ -127,6 +128,10 @@ def test_a_reset_is_bridged_by_power_and_says_so() -> None:
     end = marked(track, 2.05)
     assert track.resets == 1
     assert end.resets - start.resets == 1
+    latest = track.latest
+    assert latest is not None
+    assert latest.total_j > end.total_j
+    assert latest.gap_s == end.gap_s
     assert end.gap_s - start.gap_s == pytest.approx(1.1, abs=0.01)
     assert end.total_j - start.total_j == pytest.approx(300 * 1.55, rel=0.05)
 

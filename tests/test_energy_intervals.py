@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resmon.energy.counter import Mark
 from resmon.energy.intervals import CounterEnergy, between, component_of, sum_windows, total_bounds
 from resmon.energy.load import Moments
+from resmon.energy.mark import Mark
 from resmon.facts import EnergySource
 from resmon.results import EnergyComponent
 

@@ -6,11 +6,11 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from resmon.energy.edges import Calibration, CounterRead, Edge, Placed, Power, place
 from resmon.energy.learning import Learner
-from resmon.energy.load import Load, Moments
+from resmon.energy.load import Load
+from resmon.energy.mark import Mark
 from resmon.energy.steps import Step, course
 
 STUCK_PERIODS = 10.0
@@ -24,29 +24,6 @@ APART_S = 1e-6
 RESOLUTION_J = 0.001
 POWERS_KEPT = 256
 """Powers kept between two edges."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """The running total of a counter at one instant; a window is the difference of two marks.
-
-    ``sigma_j`` is the standard deviation of the total at this instant, without the sensor's gain. ``floor_j`` and
-    ``ceiling_j`` are the totals at the edges around it, which bound it (``ceiling_j`` is infinite where no later edge
-    was seen). ``gap_s`` and ``gap_j`` are running totals of the seconds that the counter did not count and of the
-    joules that stand for them, ``load`` of the instantaneous power. ``resets`` counts the decreases so far.
-    """
-
-    at_s: float
-    total_j: float
-    sigma_j: float
-    floor_j: float
-    ceiling_j: float
-    power_w: float
-    period_s: float
-    gap_s: float = 0.0
-    gap_j: float = 0.0
-    resets: int = 0
-    load: Moments = field(default_factory=Moments)
 
 
 class CounterTrack:
@@ -89,6 +66,11 @@ class CounterTrack:
     def calibration(self) -> Calibration:
         """What is known of the board by now."""
         return self._learner.calibration
+
+    @property
+    def latest(self) -> Edge | None:
+        """The last edge, with the running totals of joules, of seconds not counted and of what stands for them."""
+        return self._edges[-1] if self._edges else None
 
     # -- reading ------------------------------------------------------------------------------------------------
 

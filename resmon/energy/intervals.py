@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from resmon.energy.counter import Mark
+from resmon.energy.mark import Mark
 from resmon.facts import EnergySource
 from resmon.results import Claim, EnergyComponent
 

@@ -1,0 +1,30 @@
+"""What is known of a counter's total at one instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from resmon.energy.load import Moments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """The running total of a counter at one instant; a window is the difference of two marks.
+
+    ``sigma_j`` is the standard deviation of the total at this instant, without the sensor's gain. ``floor_j`` and
+    ``ceiling_j`` are the totals at the edges around it, which bound it (``ceiling_j`` is infinite where no later edge
+    was seen). ``gap_s`` and ``gap_j`` are running totals of the seconds that the counter did not count and of the
+    joules that stand for them, ``load`` of the instantaneous power. ``resets`` counts the decreases so far.
+    """
+
+    at_s: float
+    total_j: float
+    sigma_j: float
+    floor_j: float
+    ceiling_j: float
+    power_w: float
+    period_s: float
+    gap_s: float = 0.0
+    gap_j: float = 0.0
+    resets: int = 0
+    load: Moments = field(default_factory=Moments)
