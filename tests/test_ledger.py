@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +57,7 @@ def test_any_windows_in_any_order_sum_to_their_union(windows: list[tuple[int, in
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=10))
 def test_the_parts_of_a_partition_sum_to_the_whole(steps: list[int]) -> None:
     edges = [sum(steps[:i]) for i in range(len(steps) + 1)]
-    parts = Ledger(component(a, b) for a, b in zip(edges, edges[1:], strict=False))
+    parts = Ledger(component(a, b) for a, b in pairwise(edges))
     assert parts.energy.total_j == pytest.approx(joules_at(edges[-1]))
     assert parts.add(component(0, edges[-1])) == 0.0
 
@@ -97,7 +99,7 @@ def test_two_kernels_that_integrate_count_the_overlap_once_by_time() -> None:
 def test_what_has_no_claim_is_refused_by_name() -> None:
     from dataclasses import replace
 
-    with pytest.raises(ValueError, match="energy of GPU 0 .* has no claim"):
+    with pytest.raises(ValueError, match=r"energy of GPU 0 .* has no claim"):
         Ledger([replace(component(0, 1), claim=None)])
     with pytest.raises(TypeError, match="not str"):
         Ledger(["5 J"])  # type: ignore[list-item]
