@@ -49,7 +49,8 @@ def test_it_shows_in_an_untrusted_notebook(open_notebook: OpenNotebook) -> None:
 
 
 def test_it_shows_in_an_exported_page(browser: Browser) -> None:
-    html, _ = HTMLExporter().from_notebook_node(nbformat.reads(executed(), as_version=4))
+    exporter = HTMLExporter()  # type: ignore[no-untyped-call]  # nbconvert is typed in part
+    html, _ = exporter.from_notebook_node(nbformat.reads(executed(), as_version=4))
     context = browser.new_context(offline=True)
     try:
         page = context.new_page()
