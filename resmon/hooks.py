@@ -112,11 +112,12 @@ class CellHooks(ast.NodeTransformer):
             cell.number = result.execution_count
         failure = result.error_in_exec or result.error_before_exec
         error = None if failure is None else describe_error(failure)
+        # Before the tick that closing asks for: a kernel that dies now has a whole cell in its record.
+        self.monitor.note({"cell": "end", "id": cell.id, "error": None if failure is None else type(failure).__name__})
         cell.window.close(error)
         self.cells.end(cell, error)
         for window in running.runs:
             window.close(error)
-        self.monitor.note({"cell": "end", "id": cell.id, "error": None if failure is None else type(failure).__name__})
         self.live.cell_changed(cell)
         if not self._stack:
             self.monitor.set_idle(idle=True)

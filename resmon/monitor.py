@@ -260,9 +260,13 @@ class Monitor:
         """The status of every sensor: available or why not, and what would mend it."""
         found: list[SensorStatus] = []
         taken_in = self.sampler.sensors
+        stalled = self.sampler.stalled
         for sensor in (*self._all.quick, *self._all.slow):
             failure = self.sampler.failures.get(sensor.name)
-            if failure is not None:
+            if stalled is not None and stalled[0] == sensor.name:
+                cause = f"has not answered for {stalled[1]:.0f} s" if stalled[1] >= 1 else "does not answer"
+                found.append(SensorStatus(name=sensor.name, state="lost", cause=cause))
+            elif failure is not None:
                 found.append(failure)
             elif sensor in taken_in or self._looking is None:
                 found.extend(sensor.status)

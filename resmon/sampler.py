@@ -21,8 +21,10 @@ log = logging.getLogger("resmon")
 
 MISSED = "resmon.missed"
 CPU_S = "resmon.cpu_s"
-LOOK_S = 2.0
+LOOK_S = 5.0
 """How often a sensor without channels is asked whether it has some by now."""
+STALLED_S = 0.25
+"""A sensor that has not answered for so long holds up the others: nobody waits for it."""
 GAP_PERIODS = 3.0
 """Polled power is not integrated over a stretch longer than this many periods."""
 
@@ -110,8 +112,9 @@ class Sampler:
         self._tick_lock = threading.Lock()
         self._gate = threading.Lock()
         self._gate.acquire()
-        self._stopping = False
+        self._run_number = 0
         self._thread: threading.Thread | None = None
+        self._reading: tuple[str, float] | None = None
 
     # -- any thread ------------------------------------------------------------------------------------------------
 
@@ -133,15 +136,24 @@ class Sampler:
         with suppress(RuntimeError):  # the gate is open already: a tick is due anyway
             self._gate.release()
 
+    @property
+    def stalled(self) -> tuple[str, float] | None:
+        """The sensor that does not answer, and for how many seconds; None while all is well."""
+        reading = self._reading
+        if reading is None:
+            return None
+        for_s = self.clock.now() - reading[1]
+        return (reading[0], for_s) if for_s > STALLED_S else None
+
     def start(self) -> None:
-        """Start the thread."""
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="resmon-sampler", daemon=True)
+        """Start the thread. One that a driver call still holds ends with that call."""
+        self._run_number += 1
+        self._thread = threading.Thread(target=self._run, args=(self._run_number,), name="resmon-sampler", daemon=True)
         self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> bool:
         """End the thread after the tick in progress; False if it did not end in time (a driver call hangs)."""
-        self._stopping = True
+        self._run_number += 1
         self.request()
         thread = self._thread
         if thread is None or thread is threading.current_thread():
@@ -197,12 +209,12 @@ class Sampler:
 
     # -- the sampling thread ---------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         cpu_before_s = self.cpu_s - time.thread_time()
         now = self.clock.now
         gate = self._gate.acquire
         due_s = now()
-        while not self._stopping:
+        while self._run_number == number:
             self._tick_safely()
             self.cpu_s = cpu_before_s + time.thread_time()
             interval_s = self.interval_s
@@ -213,12 +225,12 @@ class Sampler:
                 skipped = int((at_s - due_s) / interval_s) + 1
                 self.missed += skipped
                 due_s += skipped * interval_s
-            while not self._stopping:
+            while self._run_number == number:
                 at_s = now()
                 wait_s = min(due_s - at_s, self.interval_s)
                 if wait_s <= 0 or not gate(timeout=wait_s):
                     break
-                if not self._stopping:
+                if self._run_number == number:
                     self._tick_safely()
 
     def _tick_safely(self) -> None:
@@ -281,10 +293,13 @@ class Sampler:
             writer.row(at_s, values)
 
     def _read(self, sensor: Sensor, width: int, at_s: float) -> Sequence[float]:
+        self._reading = (sensor.name, at_s)
         try:
             values = sensor.read(at_s)
         except Exception as error:  # noqa: BLE001 - a failing sensor is a status, never a failed tick
             return self._failed(sensor, width, f"{type(error).__name__}: {error}")
+        finally:
+            self._reading = None
         if len(values) != width:
             return self._failed(sensor, width, f"gave {len(values)} values for {width} channels")
         if self.failures:
@@ -349,7 +364,8 @@ class Sampler:
     def after_fork(self) -> None:
         """In a forked child: no thread came along, and locks it held would never open."""
         self._thread = None
-        self._stopping = True
+        self._run_number += 1
+        self._reading = None
         self._tick_lock = threading.Lock()
         self._gate = threading.Lock()
         self._gate.acquire()

@@ -65,6 +65,10 @@ def measure_span(monitor: Watched, start_s: float, end_s: float, work: Work) -> 
     host = monitor.host_device()
     meters = [(s.label, sampler.meter(s.id)) for s in sampler.sources]
     resets = [label for label, meter in meters if meter is not None and meter.resets]
+    if not len(view) and duration_s > 2 * monitor.interval_s:
+        stalled = sampler.stalled
+        who = "a sensor" if stalled is None else stalled[0]
+        notes = (*notes, f"no sample was taken in this span: {who} did not answer")
     if resets:
         notes = (
             *notes,

@@ -116,6 +116,8 @@ class Window:
         while sampler.running and time.monotonic() < give_up_s:
             rows = sampler.history.rows
             newest = sampler.history.newest_s
+            if sampler.stalled is not None:
+                return
             if newest is not None and newest >= until_s:
                 return
             sampler.request()

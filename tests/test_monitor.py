@@ -339,3 +339,40 @@ def test_no_warning_is_raised_by_a_plain_run() -> None:
         warnings.simplefilter("error")
         with Monitor(0.05, sensors=[HostSensor(), scripted_gpu(0)]) as monitor:
             assert eventually(lambda: len(monitor.history()) >= 2)
+
+
+def test_starting_again_beside_a_hanging_driver_leaves_one_thread() -> None:
+    sensor = Hanging()
+    monitor = Monitor(0.05, sensors=[scripted_host(), sensor]).start()
+    sensor.armed = True
+    assert sensor.hangs.wait(5.0)
+    monitor.stop()
+    monitor.start()
+    sensor.armed = False
+    sensor.let_go.set()
+    assert eventually(lambda: threads() == ["resmon-sampler"])
+    rows = len(monitor.history())
+    assert eventually(lambda: len(monitor.history()) > rows + 2)
+    times = monitor.history().times
+    assert times == sorted(times)
+    monitor.stop()
+    assert threads() == []
+
+
+def test_a_sensor_that_does_not_answer_is_named() -> None:
+    sensor = Hanging()
+    with Monitor(0.05, sensors=[scripted_host(), sensor]) as monitor:
+        assert eventually(lambda: len(monitor.history()) >= 3)
+        sensor.armed = True
+        assert sensor.hangs.wait(5.0)
+        with monitor.measure("unseen") as window:
+            time.sleep(0.5)
+        asked_s = time.monotonic()
+        measurement = window.measurement
+        assert time.monotonic() - asked_s < 0.5
+        assert measurement is not None
+        assert measurement.notes == ("no sample was taken in this span: gpu0 did not answer",)
+        assert any(s.name == "gpu0" and "answer" in s.cause for s in monitor.sensors)
+        sensor.armed = False
+        sensor.let_go.set()
+        assert eventually(lambda: all(s.ok for s in monitor.sensors))
