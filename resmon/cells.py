@@ -35,6 +35,11 @@ class Cell:
         return "cell" if self.number is None else f"In [{self.number}]"
 
     @property
+    def asks_resmon(self) -> bool:
+        """True for a cell that only calls ``%resmon``: a panel has better to show than the cell that opened it."""
+        return self.title.startswith("%resmon")
+
+    @property
     def measurement(self) -> Measurement | None:
         """None while the cell runs."""
         return self.window.measurement

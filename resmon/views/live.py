@@ -156,7 +156,8 @@ class Live:
             panel.send_wire({"k": "said", "text": f"unknown message {word!r}"})
 
     def _recent_cells(self) -> list[Cell]:
-        return [cell for cell in self._cells if cell.window.opened_s is not None][-200:]
+        shown = [cell for cell in self._cells if cell.window.opened_s is not None and not cell.asks_resmon]
+        return shown[-200:]
 
     # -- the thread ------------------------------------------------------------------------------------------------
 
@@ -218,10 +219,12 @@ class Live:
     def _begun_cell(self) -> Cell | None:
         """The cell that runs; None while its own view is being opened: it begins when that is done."""
         cell = self._cells.running
-        return None if cell is None or cell.window.opened_s is None else cell
+        return None if cell is None or cell.window.opened_s is None or cell.asks_resmon else cell
 
     def _send_cell(self, cell: Cell) -> None:
         """Send what a cell is now. Looking and sending are one: the last that is sent is the last that was true."""
+        if cell.asks_resmon:
+            return
         with self._sending_cell:
             facts = cell_facts(cell)
             self._send({"k": "cell", "cell": {**facts, "items_unit": self._units.get(cell.id, facts["items_unit"])}})
