@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 
@@ -11,6 +14,11 @@ class Clock(Protocol):
     """What the monitor asks of a clock. ``threaded`` is False where somebody else drives the ticks."""
 
     threaded: bool
+
+    @property
+    def boot(self) -> str:
+        """Names the boot of the machine whose clock this is: instants of two boots cannot be compared."""
+        ...
 
     def now(self) -> float:
         """Seconds that never go back."""
@@ -28,6 +36,13 @@ class MonotonicClock:
 
     def __init__(self) -> None:
         self._offset_s = time.time() - time.monotonic()
+
+    @cached_property
+    def boot(self) -> str:
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        except OSError:  # not Linux: the machine and when it started, to the minute
+            return f"{platform.node()} {round(self._offset_s / 60)}"
 
     def now(self) -> float:
         return time.monotonic()

@@ -69,7 +69,9 @@ class EnergySource:
     person reads (``"GPU 0"``). A source with ``method="counter"`` names a channel in joules that grows (a decrease
     means that it was reset); the others name channels in watts. ``low_channel`` and ``high_channel`` bound the power
     where it is only estimated. ``gain_error`` is the relative 1-sigma gain error of the sensor.
-    ``power_limit_w`` bounds what the device can draw, where that is known.
+    ``period_s`` is how often a counter moves on, where that is known beforehand. ``sampled_fraction`` is how much of
+    the time the sensor looks. ``power_limit_w`` bounds what the device can draw,
+    where that is known. ``times`` names the channels with the instants just before and just after the read.
     """
 
     id: str
@@ -83,7 +85,10 @@ class EnergySource:
     low_channel: str | None = None
     high_channel: str | None = None
     gain_error: float = 0.05
+    sampled_fraction: float = 1.0
+    period_s: float | None = None
     power_limit_w: float | None = None
+    times: tuple[str, str] | None = None
     note: str = ""
 
 

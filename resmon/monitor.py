@@ -66,6 +66,7 @@ class Monitor:
             )
         self.clock: Clock = clock or MonotonicClock()
         self.interval_s = float(interval_s)
+        self.meter_id = f"monitor {os.urandom(4).hex()}"
         self._all = default_sensors() if sensors is None else Sensors(quick=tuple(sensors))
         self._history = History()
         self.sampler = Sampler((), self._history, self.clock, self.interval_s)
@@ -138,6 +139,7 @@ class Monitor:
             else:
                 self._driver().detach(self.sampler)
                 ended = True
+            self.sampler.counters.settle(float("inf"))
             self._finish_windows(float("inf"))
         if looking is not None and looking is not threading.current_thread():
             looking.join(2.0)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from resmon.clock import Ticking
+from resmon.counters import Instant
+from resmon.energy.edges import CounterRead
 from resmon.errors import RecordError
 from resmon.facts import Channel, Device, EnergySource, Limits, SensorStatus
 from resmon.monitor import Monitor
@@ -19,6 +23,8 @@ from resmon.sensors import NAN
 from resmon.spans import Work, measure_span
 from resmon.trace_reading import read_trace
 
+CELL_EDGE_S = 0.1
+"""The window of a cell begins and ends within this time after the event that says so."""
 SHIPPED = Path(__file__).parent / "traces"
 
 
@@ -66,13 +72,15 @@ class _ReplayClock:
 
     threaded = False
 
-    def __init__(self, run: RecordedRun, sensor: _Recorded) -> None:
+    def __init__(self, run: RecordedRun, sensor: _Recorded, happened: Callable[[Mapping[str, Any]], None]) -> None:
         self._run = run
+        self._happened = happened
         self._sensor = sensor
         self._next = 0
-        self._events = list(run.events)
+        self._events = deque(run.events)
         self._ticking: Ticking | None = None
         self._now_s = run.rows[0][0]
+        self.boot = str(run.facts.get("boot", "recorded"))
         self._wall_at_0 = datetime.fromisoformat(run.facts["wall_at_0"]).timestamp()
 
     def now(self) -> float:
@@ -96,13 +104,14 @@ class _ReplayClock:
         while self._ticking is not None and self._next < len(rows) and rows[self._next][0] <= until_s:
             row = rows[self._next]
             self._next += 1
-            while self._events and self._events[0].get("at_s", 0.0) <= row[0]:
-                event = self._events.pop(0)
-                if "interval_s" in event:
-                    self._ticking.interval_s = float(event["interval_s"])
+            # A sample and an event of one time: the sample was there first.
+            while self._events and self._events[0].get("at_s", 0.0) < row[0]:
+                self._happened(self._events.popleft())
             self._now_s = row[0]
             self._sensor.row = row
             self._ticking.tick()
+        while self._ticking is not None and self._events and self._events[0].get("at_s", 0.0) <= until_s:
+            self._happened(self._events.popleft())
         self._now_s = max(self._now_s, until_s)
 
 
@@ -115,10 +124,28 @@ class Replay(Monitor):
     def __init__(self, run: RecordedRun, origin: str) -> None:
         sensor = _Recorded(run, origin)
         self._run = run
-        self._replay_clock = _ReplayClock(run, sensor)
+        self._replay_clock = _ReplayClock(run, sensor, self._happened)
+        self._instants: list[Instant] = []
         super().__init__(
             float(run.facts.get("interval_s", 0.5)), sensors=[sensor], clock=self._replay_clock, record=False
         )
+
+    def _happened(self, event: Mapping[str, Any]) -> None:
+        """Something other than a sample, at its place between the samples."""
+        if "interval_s" in event:
+            self.sampler.interval_s = float(event["interval_s"])
+        elif "instant" in event:
+            self._instants.append(self.sampler.counters.instant(float(event["instant"])))
+        elif "poll" in event:
+            read = CounterRead(*(NAN if value is None else float(value) for value in event["read"]))
+            self.sampler.counters.take_poll(event["poll"], read)
+
+    def _instant(self, at_s: float) -> Instant | None:
+        """The instant at which the window of a cell began or ended: the first one after the event says so."""
+        i = bisect_left(self._instants, at_s, key=lambda instant: instant.at_s)
+        if i == len(self._instants) or self._instants[i].at_s > at_s + CELL_EDGE_S:
+            return None
+        return self._instants[i]
 
     @property
     def duration_s(self) -> float:
@@ -155,8 +182,11 @@ class Replay(Monitor):
 
     def _cell(self, start: Mapping[str, Any], end_s: float, error: str | None) -> Measurement:
         number = start.get("number")
-        name = "cell" if number is None else f"In [{number}]"
-        return measure_span(self, start["at_s"], end_s, Work(name=name, error=error))
+        work = Work(name="cell" if number is None else f"In [{number}]", error=error)
+        first, last = self._instant(start["at_s"]), self._instant(end_s)
+        if first is None or last is None:
+            return measure_span(self, start["at_s"], end_s, work)
+        return measure_span(self, first.at_s, last.at_s, work, (first.marks, last.marks))
 
 
 def replay(source: str | os.PathLike[str]) -> Replay:

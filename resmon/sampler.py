@@ -12,6 +12,8 @@ from dataclasses import asdict
 from typing import Any, NamedTuple, Protocol
 
 from resmon.clock import Clock
+from resmon.counters import Counters, Instant
+from resmon.energy.edges import CounterRead
 from resmon.energy.meter import Meter
 from resmon.facts import Channel, Device, EnergySource, SensorStatus
 from resmon.history import History
@@ -23,6 +25,9 @@ MISSED = "resmon.missed"
 CPU_S = "resmon.cpu_s"
 LOOK_S = 5.0
 """How often a sensor without channels is asked whether it has some by now."""
+POLL_S = 0.0015
+"""How often a counter is read while an instant waits for its next edge."""
+_NO_COUNTER = -2
 STALLED_S = 0.25
 """A sensor that has not answered for so long holds up the others: nobody waits for it."""
 GAP_PERIODS = 3.0
@@ -38,6 +43,8 @@ class RowWriter(Protocol):
 
     def event(self, event: Mapping[str, Any]) -> None: ...
 
+    def poll(self, source_id: str, read: CounterRead) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -48,6 +55,9 @@ class _Feed(NamedTuple):
     value: int
     low: int
     high: int
+    power: int
+    before: int
+    after: int
 
 
 def meter_channels(source: EnergySource) -> tuple[str, ...]:
@@ -107,6 +117,8 @@ class Sampler:
         self.sensors: tuple[Sensor, ...] = tuple(sensors)
         self._events: deque[Mapping[str, object]] = deque()
         self._meters: dict[str, Meter] = {}
+        self.counters = Counters()
+        self._wants_tick = False
         self._plan: _Plan | None = None
         self._next_look_s = float("-inf")
         self._tick_lock = threading.Lock()
@@ -133,6 +145,11 @@ class Sampler:
 
     def request(self) -> None:
         """Ask for a tick now. Returns at once."""
+        self._wants_tick = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the thread look what is to be done: an instant may be waited for. Returns at once."""
         with suppress(RuntimeError):  # the gate is open already: a tick is due anyway
             self._gate.release()
 
@@ -165,6 +182,15 @@ class Sampler:
         for meter in self._meters.values():
             meter.pause()
         return True
+
+    def instant(self, at_s: float) -> Instant:
+        """Ask for the counters' totals at this instant; the thread reads them until they are known."""
+        instant = self.counters.instant(at_s)
+        if instant.waiting or instant.marks:
+            self.note({"instant": at_s, "at_s": at_s})
+        if not instant.ready:
+            self.wake()
+        return instant
 
     def set_interval(self, interval_s: float) -> None:
         """Change the rate. Going faster takes effect at once."""
@@ -215,7 +241,7 @@ class Sampler:
         gate = self._gate.acquire
         due_s = now()
         while self._run_number == number:
-            self._tick_safely()
+            self._safely(self.tick)
             self.cpu_s = cpu_before_s + time.thread_time()
             interval_s = self.interval_s
             at_s = now()
@@ -228,21 +254,50 @@ class Sampler:
             while self._run_number == number:
                 at_s = now()
                 wait_s = min(due_s - at_s, self.interval_s)
-                if wait_s <= 0 or not gate(timeout=wait_s):
+                if wait_s <= 0:
                     break
-                if self._run_number == number:
-                    self._tick_safely()
+                polling = bool(self.counters.unsettled)
+                woken = gate(timeout=min(wait_s, POLL_S) if polling else wait_s)
+                if self._run_number != number:
+                    break
+                if self._wants_tick:
+                    self._safely(self.tick)
+                elif polling:
+                    self._safely(self.poll)
+                elif not woken:
+                    break
 
-    def _tick_safely(self) -> None:
+    @staticmethod
+    def _safely(work: Callable[[], object]) -> None:
         try:
-            self.tick()
+            work()
         except Exception:
             # Nothing that goes wrong here may reach the cell that is being watched; the next tick tries again.
             log.exception("resmon: a tick failed")
 
+    def poll(self) -> None:
+        """Read the counters that an instant waits for, and no more; those that cannot be read alone with a tick."""
+        wanted = self.counters.unsettled
+        alone = [(s, poll) for s in self.sensors if (poll := getattr(s, "poll_counters", None)) is not None]
+        within = {source.id for sensor, _ in alone for source in sensor.sources}
+        with self._tick_lock:
+            for sensor, poll in alone:
+                self._reading = (sensor.name, self.clock.now())
+                try:
+                    reads = poll(wanted)
+                finally:
+                    self._reading = None
+                for source_id, read in reads:
+                    for writer in self.writers:
+                        writer.poll(source_id, read)
+                    self.counters.take_poll(source_id, read)
+        if not wanted <= within:
+            self.tick()
+
     def tick(self) -> float:
         """Read every sensor once and write one row. Returns its time."""
         with self._tick_lock:
+            self._wants_tick = False
             at_s = self.clock.now()
             plan = self._plan
             if plan is None or plan.of is not self.sensors or _reshaped(plan.sensors):
@@ -260,6 +315,7 @@ class Sampler:
             values += (self.cpu_s + self.views_cpu_s, self.missed)
             self.history.append(at_s, values)
             self.ticks += 1
+            self.counters.settle(at_s)
             if self.writers:
                 self._write(at_s, values)
         for call in self.after_tick:
@@ -271,8 +327,16 @@ class Sampler:
         # The stretch since the last tick was planned at the rate that was in force then.
         max_gap_s = GAP_PERIODS * max(self.interval_s, self._last_interval_s)
         self._last_interval_s = self.interval_s
-        for meter, value, low, high in plan.feeds:
+        for meter, value, low, high, power, before, after in plan.feeds:
             reading = values[value]
+            if before != _NO_COUNTER:
+                read = CounterRead(
+                    at_s if before < 0 else values[before],
+                    at_s if after < 0 else values[after],
+                    reading,
+                    NAN if power < 0 else values[power],
+                )
+                self.counters.take(meter.source.id, read)
             if reading != reading and not (low >= 0 and meter.begin(at_s)):
                 values += (NAN, NAN) if low < 0 else (NAN, NAN, NAN, NAN)
             elif low < 0:
@@ -328,13 +392,18 @@ class Sampler:
             bounds = (-1, -1)
             if source.basis == "estimated":
                 bounds = place[source.low_channel or source.channel], place[source.high_channel or source.channel]
-            feeds.append(_Feed(meter, place[source.channel], *bounds))
+            times = (_NO_COUNTER, _NO_COUNTER)
+            if source.method == "counter":
+                times = (-1, -1) if source.times is None else (place[source.times[0]], place[source.times[1]])
+            power = place.get(f"{source.device_id}.power_w", -1) if source.kind != "cpu" else -1
+            feeds.append(_Feed(meter, place[source.channel], *bounds, power, *times))
             channels += _totals(source)
             if source.method == "counter" and source.kind != "dram" and f"{source.device_id}.power_w" not in place:
                 powers.setdefault(source.device_id, []).append(meter)
         channels += [Channel(device_id=device_id, quantity="power_w", unit="W") for device_id in powers]
         channels.append(Channel(device_id="resmon", quantity="cpu_s", unit="s", kind="counter"))
         channels.append(Channel(device_id="resmon", quantity="missed", unit="1", kind="counter"))
+        self.counters.shape([source for sensor in sensors for source in sensor.sources])
         plan = _Plan(
             of=taken_in,
             sensors=tuple((s, s.generation, len(s.channels)) for s in sensors if s.channels),
@@ -358,6 +427,7 @@ class Sampler:
             "derived": [f"{device_id}.power_w" for device_id in derived],
             "limits": next((asdict(found) for s in self.sensors if (found := limits_of(s)) is not None), None),
             "interval_s": self.interval_s,
+            "boot": self.clock.boot,
             "wall_at_0": self.clock.wall(0.0).isoformat(),
         }
 
@@ -366,6 +436,7 @@ class Sampler:
         self._thread = None
         self._run_number += 1
         self._reading = None
+        self.counters.after_fork()
         self._tick_lock = threading.Lock()
         self._gate = threading.Lock()
         self._gate.acquire()

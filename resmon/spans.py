@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol
 
 from resmon.clock import Clock
 from resmon.energy import Reading, combine, span_component
+from resmon.energy.intervals import between, component_of
+from resmon.energy.mark import Mark
 from resmon.facts import HOST, Device, EnergySource, Limits
 from resmon.history import History, HistoryView
-from resmon.results import Energy, GpuUse, HostUse, Measurement, Series
+from resmon.results import Claim, Energy, EnergyComponent, GpuUse, HostUse, Measurement, Series
 from resmon.sampler import CPU_S, MISSED, Sampler, meter_channels
 from resmon.sensors.throttle import HELD_BACK, reasons
 
@@ -23,6 +26,7 @@ class Watched(Protocol):
     sampler: Sampler
     clock: Clock
     interval_s: float
+    meter_id: str
 
     @property
     def limits(self) -> Limits | None: ...
@@ -50,8 +54,15 @@ class Work(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def measure_span(monitor: Watched, start_s: float, end_s: float, work: Work) -> Measurement:
-    """The Measurement of a span of the history, in seconds of the monitor's clock."""
+Marks = tuple[Mapping[str, Mark], Mapping[str, Mark]]
+"""The totals of counters at the two ends of a span, by source."""
+
+
+def measure_span(monitor: Watched, start_s: float, end_s: float, work: Work, marks: Marks | None = None) -> Measurement:
+    """The Measurement of a span of the history, in seconds of the monitor's clock.
+
+    ``marks``: the counters' totals at its ends, where they were asked for at the time.
+    """
     sampler = monitor.sampler
     history = sampler.history
     _, closing = history.around(CPU_S, end_s)
@@ -63,22 +74,15 @@ def measure_span(monitor: Watched, start_s: float, end_s: float, work: Work) -> 
     missed = _difference(history, MISSED, start_s, end_s)
     resmon_s = _difference(history, CPU_S, start_s, end_s)
     host = monitor.host_device()
-    meters = [(s.label, sampler.meter(s.id)) for s in sampler.sources]
-    resets = [label for label, meter in meters if meter is not None and meter.resets]
     if not len(view) and duration_s > 2 * monitor.interval_s:
         stalled = sampler.stalled
         who = "a sensor" if stalled is None else stalled[0]
         notes = (*notes, f"no sample was taken in this span: {who} did not answer")
-    if resets:
-        notes = (
-            *notes,
-            f"the energy counter of {', '.join(resets)} went back (driver reload?): that stretch is not counted",
-        )
     return Measurement(
         name=work.name,
         started_at=monitor.clock.wall(start_s),
         duration_s=duration_s,
-        energy=span_energy(monitor, start_s, end_s),
+        energy=span_energy(monitor, start_s, end_s, marks),
         cpu_time_s=max(known) if known else None,
         cpu_utilization=_mean(view, start_s, f"{HOST}.cpu_utilization"),
         peak_memory_bytes=view.extreme(f"{HOST}.memory_tree_bytes"),
@@ -96,28 +100,56 @@ def measure_span(monitor: Watched, start_s: float, end_s: float, work: Work) -> 
     )
 
 
-def span_energy(monitor: Watched, start_s: float, end_s: float) -> Energy:
+def span_energy(monitor: Watched, start_s: float, end_s: float, marks: Marks | None = None) -> Energy:
     """The energy of a span of the history, by source, with what is not covered."""
     sampler = monitor.sampler
     parts, missing = [], list(monitor.not_covered())
     for source in sampler.sources:
+        if marks is not None and source.id in marks[0] and source.id in marks[1]:
+            parts.append(_marked_component(monitor, source, marks[0][source.id], marks[1][source.id]))
+            continue
         meter = sampler.meter(source.id)
         start, end = _end(sampler.history, source, start_s, "after"), _end(sampler.history, source, end_s, "before")
         if meter is None or start is None or end is None or end.at_s < start.at_s:
             missing.append(f"{source.label} (no reading in this span)")
             continue
-        parts.append(
-            span_component(
-                source,
-                start.reading,
-                end.reading,
-                duration_s=end_s - start_s,
-                seen_s=end.at_s - start.at_s,
-                edge_s=max(start.edge_s, end.edge_s),
-                power_high_w=meter.power_max_w,
-            )
+        part = span_component(
+            source,
+            start.reading,
+            end.reading,
+            duration_s=end_s - start_s,
+            seen_s=end.at_s - start.at_s,
+            edge_s=max(start.edge_s, end.edge_s),
+            power_high_w=meter.power_max_w,
         )
+        totals = start.reading.total_j, end.reading.total_j
+        parts.append(replace(part, claim=_claim(monitor, source, (start.at_s, end.at_s), totals)))
     return combine(parts, missing)
+
+
+def _claim(monitor: Watched, source: EnergySource, span: tuple[float, float], totals: tuple[float, float]) -> Claim:
+    return Claim(
+        boot=monitor.clock.boot,
+        source=source.id,
+        meter=monitor.meter_id,
+        start_s=span[0],
+        end_s=span[1],
+        start_j=totals[0],
+        end_j=totals[1],
+    )
+
+
+def _marked_component(monitor: Watched, source: EnergySource, start: Mark, end: Mark) -> EnergyComponent:
+    """The energy of a counter between two of its marks, and which joules these are."""
+    window = between(
+        start,
+        end,
+        gain_error=source.gain_error,
+        sampled_fraction=source.sampled_fraction,
+        power_limit_w=source.power_limit_w,
+    )
+    claim = _claim(monitor, source, (start.at_s, end.at_s), (start.total_j, end.total_j))
+    return component_of(source, window, claim)
 
 
 class _End(NamedTuple):

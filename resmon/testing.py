@@ -18,6 +18,7 @@ class ManualClock:
     """A clock that stands still until ``advance``; a monitor that is given it ticks as it moves, without a thread."""
 
     threaded = False
+    boot = "manual"
 
     def __init__(self, start_s: float = 0.0, wall: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._now_s = start_s
@@ -197,6 +198,7 @@ def scripted_gpu(
         basis="measured",
         scope="board",
         channel=f"{device.id}.{'energy_j' if energy_j is not None else 'power_w'}",
+        period_s=0.001 if energy_j is not None else None,
         power_limit_w=700.0,
     )
     return ScriptedSensor(f"gpu{index}", [device], values, channels, [source])

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from resmon.energy.edges import CounterRead
 from resmon.facts import Channel
 
 VERSION = 1
@@ -58,6 +59,10 @@ class TraceWriter:
     def event(self, event: Mapping[str, Any]) -> None:
         """A JSON-ready fact that is no sample."""
         self._line({"event": event})
+
+    def poll(self, source_id: str, read: CounterRead) -> None:
+        """One read of a counter between samples: instants before and after it, joules and watts, null for unknown."""
+        self._line({"poll": source_id, "read": [None if v != v else v for v in read]})
 
     def _line(self, value: object) -> None:
         if self._file is None:

@@ -57,6 +57,8 @@ class _Reader:
             self._layout(value)
         elif isinstance(value, dict) and "event" in value:
             self._event(value["event"])
+        elif isinstance(value, dict) and "poll" in value:
+            self._poll(value["poll"], value.get("read"))
         else:
             self.fail("neither a header, nor a row, nor an event")
 
@@ -115,6 +117,17 @@ class _Reader:
         if value < 0 and channel.unit in _NEVER_NEGATIVE:
             self.fail(f"{channel.id} is negative: {value!r} {channel.unit}")
 
+    def _poll(self, source: object, read: object) -> None:
+        if not isinstance(source, str) or not isinstance(read, list) or len(read) != 4:
+            self.fail("a poll that is not a source and four numbers")
+        for value, word in zip(read, ("instant", "instant", "energy", "power"), strict=True):
+            known = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not known and (value is not None or word == "instant"):
+                self.fail(f"the {word} of a poll is {value!r}")
+            if known and value < 0:
+                self.fail(f"the {word} of a poll is negative: {value!r}")
+        self._event({"poll": source, "read": read, "at_s": read[1]})
+
     def _event(self, event: object) -> None:
         if not isinstance(event, dict):
             self.fail("an event that is no object")
@@ -122,6 +135,11 @@ class _Reader:
         if self._values > MAX_VALUES:
             self.fail(f"more than {MAX_VALUES} values and events")
         self.events.append(event)
+
+
+def _in_order(events: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """By time: events are written with the next sample, polls at once."""
+    return tuple(sorted(events, key=lambda event: float(event.get("at_s", 0.0))))
 
 
 def _check_facts(facts: Mapping[str, Any]) -> None:
@@ -156,7 +174,7 @@ def read_trace(path: str | os.PathLike[str]) -> RecordedRun:
         "synthetic": bool(reader.head.get("synthetic")),
         "note": reader.head.get("note", ""),
     }
-    return RecordedRun(facts=facts, channels=reader.channels, rows=tuple(reader.rows), events=tuple(reader.events))
+    return RecordedRun(facts=facts, channels=reader.channels, rows=tuple(reader.rows), events=_in_order(reader.events))
 
 
 def _lines(path: Path, reader: _Reader) -> Iterator[bytes]:

@@ -8,11 +8,13 @@ from types import TracebackType
 from typing import Protocol, Self, cast
 
 from resmon.clock import DrivenClock
+from resmon.counters import Instant
 from resmon.results import Energy, Measurement
 from resmon.spans import Watched, Work, measure_span, span_energy
 
 EDGE_WAIT_S = 0.001
 """The most that opening or closing a window may wait for a fresh reading."""
+MARK_WAIT_S = 0.002
 READY_WAIT_S = 1.0
 """The most that ``measurement`` waits for the reading that closes a window; then the last sample serves."""
 
@@ -43,6 +45,8 @@ class Window:
         self._lock = threading.Lock()
         self._measurement: Measurement | None = None
         self._process_s = 0.0
+        self._start: Instant | None = None
+        self._end: Instant | None = None
 
     def __repr__(self) -> str:
         state = "not opened" if self.opened_s is None else "open" if self.closed_s is None else "closed"
@@ -62,7 +66,9 @@ class Window:
             raise RuntimeError(f"the window {self.name!r} was opened before; make a new one with measure()")
         self._read_edge()
         self._process_s = time.process_time()
-        self.opened_s = self._monitor.clock.now()
+        opened_s = self._monitor.clock.now()
+        self._start = self._monitor.sampler.instant(opened_s)
+        self.opened_s = opened_s
         return self
 
     def close(self, error: str | None = None) -> None:
@@ -71,6 +77,7 @@ class Window:
             if self.closed_s is not None or self.opened_s is None:
                 return
             self.closed_s = self._monitor.clock.now()
+            self._end = self._monitor.sampler.instant(self.closed_s)
             self._process_s = time.process_time() - self._process_s
             self.error = error
         self._read_edge()
@@ -100,6 +107,7 @@ class Window:
         """Build the measurement if its closing reading is there; never waits. True when it is built."""
         if (
             self._measurement is None
+            and (self._is_marked() or newest_s == float("inf"))
             and self.closed_s is not None
             and newest_s >= self.closed_s
             and self._lock.acquire(blocking=False)
@@ -119,16 +127,26 @@ class Window:
             if sampler.stalled is not None:
                 return
             if newest is not None and newest >= until_s:
-                return
+                if self._is_marked():
+                    return
+                time.sleep(MARK_WAIT_S)  # the counters are being polled: another sample would not help
+                continue
             sampler.request()
             sampler.history.wait(rows, 0.05)
+
+    def _is_marked(self) -> bool:
+        """Whether the counters' totals at both ends are known."""
+        return (self._start is None or self._start.ready) and (self._end is None or self._end.ready)
 
     def energy_so_far(self) -> Energy:
         """The energy from the opening to the newest sample (or the closing)."""
         history = self._monitor.sampler.history
         start_s = self.opened_s if self.opened_s is not None else self._monitor.clock.now()
         end_s = self.closed_s if self.closed_s is not None else (history.newest_s or start_s)
-        return span_energy(self._monitor, start_s, max(start_s, end_s))
+        marks = None
+        if self._start is not None and self._start.ready:
+            marks = self._start.marks, self._monitor.sampler.counters.look(end_s)
+        return span_energy(self._monitor, start_s, max(start_s, end_s), marks)
 
     def _build(self, end_s: float) -> Measurement:
         assert self.opened_s is not None
@@ -140,7 +158,8 @@ class Window:
             process_cpu_s=self._process_s if self._monitor.clock.threaded else None,
             notes=tuple(self.notes),
         )
-        return measure_span(self._monitor, self.opened_s, end_s, work)
+        marks = None if self._start is None or self._end is None else (self._start.marks, self._end.marks)
+        return measure_span(self._monitor, self.opened_s, end_s, work, marks)
 
 
 def describe_error(error: BaseException) -> str:

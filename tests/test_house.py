@@ -20,7 +20,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"energy"}),
     frozenset({"sensors"}),
     frozenset({"blocks", "history", "record", "record_reading", "trace", "trace_reading"}),
-    frozenset({"sampler", "spans", "windows"}),
+    frozenset({"counters", "sampler", "spans", "windows"}),
     frozenset({"monitor", "process", "cells"}),
     frozenset({"views", "comparison", "progress", "playback", "testing"}),
     frozenset({"distributed", "scheduling", "tuning", "integrations"}),

@@ -78,7 +78,7 @@ def test_one_gpu_that_cannot_be_opened(tmp_path: Path, code: int, cause: str) ->
     assert said[0].startswith("nvml: available 1 of 1 GPUs")
     assert said[1].startswith("nvml index 1: lost")
     assert cause in said[1]
-    assert len(values) == 9
+    assert len(values) == 11
 
 
 def test_a_driver_that_comes_later(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ show(answers)
         ["nvml: unavailable", 0, 0],
         [0, 0],
         [0, 1],
-        [9, 1],
+        [11, 1],
         ["nvml: available 1 of 1 GPUs, driver 575.57.08"],
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from resmon.energy.intervals import total_bounds
 from resmon.energy.meter import Reading
 from resmon.facts import EnergySource
 from resmon.results import Energy, EnergyComponent
@@ -67,18 +68,14 @@ def span_component(
 
 
 def combine(components: Iterable[EnergyComponent], not_covered: Sequence[str] = ()) -> Energy:
-    """An :class:`~resmon.results.Energy` of these components.
-
-    Bounds are added linearly: gain errors of one kind of sensor can be common to all its devices, so that quadrature
-    would claim more than is known.
-    """
+    """An :class:`~resmon.results.Energy` of these components, with the bounds of :func:`total_bounds`."""
     parts = tuple(components)
 
     def bounds(basis: str | None) -> tuple[float | None, float | None]:
         chosen = [c for c in parts if basis is None or c.basis == basis]
         if not chosen:
             return None, None
-        return sum(c.low_j for c in chosen), sum(c.high_j for c in chosen)
+        return total_bounds(chosen)
 
     low_j, high_j = bounds(None)
     measured_low_j, measured_high_j = bounds("measured")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from resmon.energy.edges import CounterRead
 from resmon.facts import Channel, Device, EnergySource, SensorStatus
 from resmon.sensors.base import NAN
 from resmon.sensors.nvml_errors import ABSENT, GPU_IS_LOST, LIBRARY_NOT_FOUND, explain
@@ -58,6 +60,7 @@ class NvmlSensor:
         self._pid: int | None = None  # of the process that holds an nvmlInit
         self._gpus: list[FoundGpu] = []
         self._refused: dict[int, int] = {}
+        self._readers: dict[str, DeviceReader] = {}
         self._parts: tuple[tuple[Device, DeviceReader], ...] = ()  # replaced as a whole: any thread may look at it
         self._note = ""  # what of CUDA's order is not certain
         self._cuda_order: tuple[str, ...] | None = None  # once CUDA itself could be asked; empty: it told nothing
@@ -113,11 +116,29 @@ class NvmlSensor:
             first, later = reader.due()
             energy += [(reader, step) for step in first]
             rest += [(reader, step) for step in later]
-        asked = energy + rest  # the counters of all GPUs first: their values shall be of one time
-        codes = [step.ask() for _, step in asked]
-        for (reader, step), code in zip(asked, codes, strict=True):
+        before_s = time.monotonic()
+        codes = [step.ask() for _, step in energy]  # the counters of all GPUs first: their values shall be of one time
+        after_s = time.monotonic()
+        codes += [step.ask() for _, step in rest]
+        for (reader, step), code in zip(energy + rest, codes, strict=True):
             reader.accept(step, code)
-        return [value for _, reader in self._parts for value in reader.values()]
+        values = [value for _, reader in self._parts for value in reader.values()]
+        return [*values, before_s, after_s] if self.sources else values
+
+    def poll_counters(self, wanted: Collection[str]) -> list[tuple[str, CounterRead]]:
+        """Read the energy counters of these sources alone, each with the power that the same call gives."""
+        found = []
+        for source in self.sources:
+            reader = self._readers.get(source.device_id)
+            if source.id not in wanted or source.method != "counter" or reader is None:
+                continue
+            before_s = time.monotonic()
+            answers = [(step, step.ask()) for step in reader.energy_steps]
+            after_s = time.monotonic()
+            for step, code in answers:
+                reader.accept(step, code)
+            found.append((source.id, CounterRead(before_s, after_s, reader.energy_j, reader.power_w)))
+        return found
 
     def close(self) -> None:
         self._disconnect()
@@ -204,7 +225,7 @@ class NvmlSensor:
     def _shape(self) -> None:
         """Build readers, devices, channels and sources of what is visible; a new shape is a new generation."""
         from resmon.sensors.cuda_visible import visible_devices
-        from resmon.sensors.nvml_devices import energy_source, layout
+        from resmon.sensors.nvml_devices import TIMES, energy_source, layout
 
         value, order = self._seen_environment = self._environment()
         visible = visible_devices(value, [gpu.physical for gpu in self._gpus], order)
@@ -218,11 +239,10 @@ class NvmlSensor:
         cause, remedy = nothing_visible(value, self._note, len(self._gpus), self._refused)
         self._failure = _unavailable(cause, remedy, detail=f"driver {self._driver}")
         sources = (energy_source(device, reader, shared=device.index is None) for device, reader in parts)
-        new = (
-            tuple(device for device, _ in parts),
-            tuple(channel for _, reader in parts for channel in reader.channels),
-            tuple(source for source in sources if source is not None),
-        )
+        kept = tuple(source for source in sources if source is not None)
+        channels = tuple(channel for _, reader in parts for channel in reader.channels)
+        new = (tuple(device for device, _ in parts), channels + TIMES if kept else channels, kept)
+        self._readers = {device.id: reader for device, reader in parts}
         if new != (self.devices, self.channels, self.sources):
             self.devices, self.channels, self.sources = new
             self.generation += 1

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from resmon.facts import Device, EnergySource
+from resmon.facts import Channel, Device, EnergySource
 from resmon.sensors.cuda_visible import MigSlice, PhysicalGpu
 from resmon.sensors.nvml_reader import GPU_QUANTITIES, MIG_PARENT_QUANTITIES, SLICE_QUANTITIES, DeviceReader
+
+_PART_TIME = re.compile(r"\b(A100|A800|H100|H800|H200|GH200)\b")
+"""GPUs whose power sensor looks 25 ms in every 100 ms (Yang, Adamek and Armour 2023, arXiv 2312.02741)."""
+
+TIMES = (
+    Channel(device_id="nvml", quantity="before_s", unit="s", code="d"),
+    Channel(device_id="nvml", quantity="after_s", unit="s", code="d"),
+)
+"""The instants just before and just after the counters of all GPUs were read in a tick."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +194,9 @@ def energy_source(device: Device, reader: DeviceReader, *, shared: bool) -> Ener
         basis="measured",
         scope=_scope(module=reader.counts_module, shared=shared),
         channel=f"{device.id}.{'energy_j' if counter else 'power_w'}",
+        sampled_fraction=0.25 if _PART_TIME.search(device.name) else 1.0,
         power_limit_w=device.power_max_w,
+        times=(TIMES[0].id, TIMES[1].id),
         note="; ".join(notes),
     )
 

@@ -96,6 +96,21 @@ class DeviceReader:
             for quantity in self._values
         )
 
+    @property
+    def energy_steps(self) -> Sequence[Step]:
+        """The calls for power and energy; none while the device is lost."""
+        return () if self.lost is not None else self._energy
+
+    @property
+    def energy_j(self) -> float:
+        """The counter as last read; NaN where it could not be."""
+        return self._values.get("energy_j", NAN)
+
+    @property
+    def power_w(self) -> float:
+        """The power as last read; NaN where it could not be."""
+        return self._values.get("power_w", NAN)
+
     def due(self) -> tuple[Sequence[Step], Sequence[Step]]:
         """The calls of this tick: those for power and energy, and the rest. Nothing while the device is lost."""
         if self.lost is not None:

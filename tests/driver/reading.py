@@ -11,6 +11,8 @@ def row(at=0.0):
     assert len(values) == len(channels)
     out = {label: {} for label in labels.values()}
     for channel, value in zip(channels, values):
+        if channel.device_id not in labels:
+            continue  # the instants of the read
         out[labels[channel.device_id]][channel.quantity] = None if math.isnan(value) else value
     return out
 def said():
