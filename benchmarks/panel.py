@@ -1,9 +1,8 @@
-"""The live panel in a real JupyterLab and a real browser, beside a cell of busy Python: from sample to paint, the bytes
-of a refresh, the browser's main thread.
+"""The live panel in a real JupyterLab and a real browser, beside a cell of busy Python.
 
 A sample's time is when its reading began. Bytes are those of the websocket messages that carry a row, Jupyter's headers
-included. The main thread's time is what the browser itself counts (``TaskDuration`` of its performance metrics), less that
-of the same cell without a panel.
+included. The main thread's time is what the browser itself counts (``TaskDuration`` of its performance metrics), less
+that of the same cell without a panel.
 """
 
 from __future__ import annotations
@@ -97,8 +96,12 @@ def _measure(browser: Browser, server: Server, seconds: float) -> dict[str, Any]
     from tests.browser.page import NotebookPage
 
     frames: list[bytes] = []
+
+    def heard(frame: str | bytes) -> None:
+        frames.append(frame.encode() if isinstance(frame, str) else frame)
+
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
+    page.on("websocket", lambda socket: socket.on("framereceived", heard))
     busy = BUSY.format(seconds=seconds + SETTLE_S + 6)
     cells = ["%load_ext resmon", busy, "%%resmon busy" + busy]
     notebook = NotebookPage(page, server, "lab", server.add_notebook(cells), Path(tempfile.gettempdir()))
@@ -120,7 +123,7 @@ def _measure(browser: Browser, server: Server, seconds: float) -> dict[str, Any]
         share = _main_thread(notebook, seconds)
         span_s = time.monotonic() - started_s
         paints = notebook.page.evaluate("window.resmonPaints")
-        rows = [frame for frame in map(_as_bytes, frames) if b'"k":"row"' in frame.replace(b" ", b"")[:4000]]
+        rows = [frame for frame in frames if b'"k":"row"' in frame.replace(b" ", b"")[:4000]]
         if len(paints) < seconds or not rows:
             raise RuntimeError(
                 f"{len(paints)} paints and {len(rows)} rows in {seconds} s: {notebook.evidence('bench')}"
@@ -142,10 +145,6 @@ def _last_part(frame: bytes) -> int:
     count = int.from_bytes(frame[:8], "little")
     begin, end = (int.from_bytes(frame[8 * i : 8 * i + 8], "little") for i in (count - 1, count))
     return end - begin
-
-
-def _as_bytes(frame: str | bytes) -> bytes:
-    return frame.encode() if isinstance(frame, str) else frame
 
 
 def _main_thread(notebook: NotebookPage, seconds: float) -> float:

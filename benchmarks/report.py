@@ -8,7 +8,7 @@ import platform
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -89,12 +89,13 @@ class Machine:
             cpus=os.cpu_count() or 1,
             system=system,
             python=f"{platform.python_implementation()} {platform.python_version()}",
-            date=date.today().isoformat(),
+            date=datetime.now(UTC).date().isoformat(),
             load_1min=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         )
 
     def __str__(self) -> str:
-        return f"{self.chip}, {self.cpus} CPUs, {self.system}, {self.python}, {self.date}, load at the start {self.load_1min}"
+        where = f"{self.chip}, {self.cpus} CPUs, {self.system}, {self.python}, {self.date}"
+        return f"{where}, load at the start {self.load_1min}"
 
 
 def table(rows: Sequence[Row]) -> str:

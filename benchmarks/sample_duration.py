@@ -1,8 +1,8 @@
 """How long a sample takes beside a pure-Python loop: the host alone, and with eight scripted GPUs.
 
 A sample lasts from the first read to the row in the history. The flight record is written after it, and lets other
-threads run meanwhile. The scripted driver (``tests/driver``) answers at once, so the time is that of the calls: each gives
-up the interpreter lock and has to queue for it again.
+threads run meanwhile. The scripted driver (``tests/driver``) answers at once, so the time is that of the calls: each
+gives up the interpreter lock and has to queue for it again.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from resmon.sensors.rapl import REMEDY, RaplSensor
+from resmon.sensors.rapl import POWERCAP_REMEDY, RaplSensor
 from tests.fake_root import write
 
 RANGE_UJ = 262_143_328_850
@@ -193,7 +193,7 @@ def test_root_only_counters_name_the_one_command(tmp_path: Path) -> None:
     try:
         with discovered(tmp_path) as sensor:
             status = sensor.status[0]
-            assert (status.state, status.remedy) == ("unavailable", REMEDY)
+            assert (status.state, status.remedy) == ("unavailable", POWERCAP_REMEDY)
             assert "readable by root only" in status.cause
             os.seteuid(0)
             counter.chmod(0o444)
