@@ -200,6 +200,12 @@ def test_a_gap_stays_in_the_interval(tmp_path: Path) -> None:
     assert after.high_j < before.high_j
 
 
+def test_only_what_was_counted_has_a_gain(tmp_path: Path) -> None:
+    after = apply_gain(component(1000, 200, coverage=0.5), board(tmp_path, gain=1, gain_sigma=0.01))
+    half_j = math.sqrt(200**2 - (1.96 * 0.05 * 500) ** 2 + (1.96 * 0.01 * 500) ** 2)
+    assert (after.low_j, after.high_j) == pytest.approx((1000 - half_j, 1000 + half_j))
+
+
 def test_no_bound_is_negative_or_beside_the_energy(tmp_path: Path) -> None:
     for half_j in (0.0, 1.0, 98.0, 3000.0):
         after = apply_gain(component(1000, half_j), board(tmp_path))
