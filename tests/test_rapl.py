@@ -105,7 +105,7 @@ def test_the_gain_error_is_a_placeholder_by_kind_of_processor(tmp_path: Path, mo
     with discovered(tmp_path, zone(tmp_path, "intel-rapl:0", "package-0", 10_000_000_000)) as sensor:
         (source,) = sensor.sources
         assert source.gain_error == gain_error
-        assert f"a placeholder of {gain_error:.0%}" in source.note
+        assert f"a placeholder of {gain_error * 100:.0f} %" in source.note
 
 
 def test_mirrored_dies_are_dropped_and_true_dies_are_kept(tmp_path: Path) -> None:

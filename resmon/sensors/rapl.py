@@ -142,7 +142,7 @@ class RaplSensor:
                 channel=f"{HOST}.{counter.quantity}",
                 gain_error=self._gain_error,
                 note=f"RAPL counter by {_WAYS[counter.way]}; "
-                f"its gain error is a placeholder of {self._gain_error:.0%}, not a calibration",
+                f"its gain error is a placeholder of {self._gain_error * 100:.0f} %, not a calibration",
             )
             for counter in self._counters
         )
