@@ -7,6 +7,7 @@
     ├── SensorError         a sensor that was asked for by name cannot be read
     ├── MonitorError        a monitor used against its state, for example after the process forked
     ├── RecordError         a flight record or trace that cannot be read (also a ValueError)
+    ├── CalibrationError    a board's calibration that cannot be read (also a ValueError)
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ class MonitorError(ResmonError, RuntimeError):
 
 class RecordError(ResmonError, ValueError):
     """A flight record or trace cannot be read; the message names the file, the place and the reason."""
+
+
+class CalibrationError(ResmonError, ValueError):
+    """A board's calibration cannot be read; the message names the file, the place and the reason."""
 
 
 class ResmonWarning(UserWarning):

@@ -129,6 +129,7 @@ class Replay(Monitor):
         super().__init__(
             float(run.facts.get("interval_s", 0.5)), sensors=[sensor], clock=self._replay_clock, record=False
         )
+        self.meter_id = f"record {origin}"
 
     def _happened(self, event: Mapping[str, Any]) -> None:
         """Something other than a sample, at its place between the samples."""

@@ -166,7 +166,7 @@ assert len(s.read(1.0)) == len(s.channels)
 print(json.dumps([width, *answers]))
 """,
     )
-    assert answers == [27, [1, [A, B, C]], [2, [B]]]
+    assert answers == [29, [1, [A, B, C]], [2, [B]]]
 
 
 def test_cuda_itself_settles_what_is_not_certain(tmp_path: Path) -> None:

@@ -19,7 +19,18 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"facts", "results", "errors", "units", "clock"}),
     frozenset({"energy"}),
     frozenset({"sensors"}),
-    frozenset({"blocks", "history", "record", "record_reading", "trace", "trace_reading"}),
+    frozenset(
+        {
+            "blocks",
+            "calibration",
+            "calibration_reading",
+            "history",
+            "record",
+            "record_reading",
+            "trace",
+            "trace_reading",
+        }
+    ),
     frozenset({"counters", "sampler", "spans", "windows"}),
     frozenset({"monitor", "process", "cells"}),
     frozenset({"views", "comparison", "progress", "playback", "testing"}),

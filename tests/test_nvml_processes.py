@@ -110,7 +110,7 @@ try:
     pynvml.nvmlDeviceGetCount()
 except pynvml.NVMLError_Uninitialized:
     count += 100
-show([count, sensor.read(0.0), list(sensor.channels)])
+show([count, sensor.read(0.0), [d.label for d in sensor.devices]])
 """,
     )
-    assert answer == [101, [], []]
+    assert answer == [101, [], ["GPU 0"]]

@@ -92,6 +92,22 @@ def test_packages_and_dram_are_counted_once(tmp_path: Path) -> None:
         assert sensor.read(2.0) == [5, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("model", "gain_error"),
+    [
+        ("Intel(R) Xeon(R) Platinum 8480+", 0.05),
+        ("AMD EPYC 9654 96-Core Processor", 0.1),
+        ("Intel(R) Core(TM) i7", 0.1),
+    ],
+)
+def test_the_gain_error_is_a_placeholder_by_kind_of_processor(tmp_path: Path, model: str, gain_error: float) -> None:
+    write(tmp_path, {"proc/cpuinfo": f"processor\t: 0\nmodel name\t: {model}\n"})
+    with discovered(tmp_path, zone(tmp_path, "intel-rapl:0", "package-0", 10_000_000_000)) as sensor:
+        (source,) = sensor.sources
+        assert source.gain_error == gain_error
+        assert f"a placeholder of {gain_error * 100:.0f} %" in source.note
+
+
 def test_mirrored_dies_are_dropped_and_true_dies_are_kept(tmp_path: Path) -> None:
     dies = [zone(tmp_path / "mirror", f"intel-rapl:{i}", f"package-0-die-{i}", 10_000_000_000) for i in (0, 1)]
     with discovered(tmp_path / "mirror", *dies) as sensor:

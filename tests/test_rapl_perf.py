@@ -198,6 +198,15 @@ def test_perf_is_not_touched_where_powercap_serves(tmp_path: Path) -> None:
         assert [source.id for source in sensor.sources] == ["rapl:package-0"]
         (status,) = sensor.status
         assert (status.state, status.detail, status.cause) == ("available", "CPU; by powercap", "")
+        assert "perf" not in sensor._ways
+
+
+@opens
+def test_an_event_is_opened_on_the_cpu_that_was_asked_for(tmp_path: Path) -> None:
+    pmu(tmp_path, cpumask="99999", pkg=CPU_CLOCK)  # there is none of that number
+    with discovered(tmp_path) as sensor:
+        assert sensor.sources == ()
+        assert "perf events: the event cannot be read" in sensor.status[0].cause
 
 
 @opens

@@ -172,7 +172,7 @@ def test_a_counter_that_goes_back_is_a_gap_and_never_negative() -> None:
     monitor, clock, _ = only_gpu(power_w=100.0, energy_j=lambda t: 100.0 * t if t < 5.2 else 100.0 * (t - 5.2))
     with monitor:
         (part,) = measured(monitor, clock, 10.0).energy.components
-        # Power stands in for the half second in which the counter began again; that it could be nothing is in the bounds.
+        # Power stands in for the half second in which the counter began again; it could be nothing, say the bounds.
         assert part.energy_j == pytest.approx(1000.0, rel=1e-3)
         assert part.coverage == pytest.approx(0.95, rel=1e-3)
         assert part.low_j <= 950.0

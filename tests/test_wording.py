@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from resmon.facts import SensorStatus
+from resmon.facts import SensorState, SensorStatus
 from resmon.sensors.nvml_errors import LIBRARY_NOT_FOUND, explain
 from resmon.sensors.wording import why_nothing_is_measured
 from resmon.views.reports import front_end_statuses
 
-NO_POWERCAP = SensorStatus(name="rapl", state="unavailable", cause="there is no /sys/class/powercap: a virtual machine")
+NO_POWERCAP = SensorStatus(name="rapl", state="absent", cause="there is no /sys/class/powercap: a virtual machine")
 
 
 def _nvml(code: int) -> SensorStatus:
     cause, remedy = explain(code, "")
-    return SensorStatus(name="nvml", state="unavailable", cause=cause, remedy=remedy)
+    state: SensorState = "absent" if code == LIBRARY_NOT_FOUND else "unavailable"
+    return SensorStatus(name="nvml", state=state, cause=cause, remedy=remedy)
 
 
 def test_a_machine_without_a_gpu_is_not_told_of_its_driver() -> None:

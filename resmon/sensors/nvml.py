@@ -123,7 +123,7 @@ class NvmlSensor:
         for (reader, step), code in zip(energy + rest, codes, strict=True):
             reader.accept(step, code)
         values = [value for _, reader in self._parts for value in reader.values()]
-        return [*values, before_s, after_s] if self.sources else values
+        return [*values, before_s, after_s] if values and self.sources else values
 
     def poll_counters(self, wanted: Collection[str]) -> list[tuple[str, CounterRead]]:
         """Read the energy counters of these sources alone, each with the power that the same call gives."""

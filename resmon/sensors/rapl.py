@@ -18,11 +18,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from resmon.facts import HOST, Channel, Device, EnergySource, SensorState, SensorStatus
+from resmon.sensors.cpu_info import read_cpu_info
 from resmon.sensors.rapl_counter import RETRY_S, Found, RaplCounter, Way
 
 if TYPE_CHECKING:
     from resmon.sensors.linux_files import KernelFiles
 
+SERVER_GAIN_ERROR: Final = 0.05
+"""Relative gain error (1 sigma) of servers by Intel; like ``GAIN_ERROR`` a placeholder, no calibration."""
+GAIN_ERROR: Final = 0.10
+"""That of other processors, whose counters are models of the power at least in part."""
 _ADVANCE_S: Final = 0.1  # counters advance about every millisecond
 POWERCAP_REMEDY: Final = "sudo chmod a+r /sys/class/powercap/intel-rapl*/energy_uj"
 PERF_REMEDY: Final = "sudo sysctl kernel.perf_event_paranoid=0"
@@ -55,6 +60,7 @@ class RaplSensor:
         self._next_retry_s = float("-inf")
         self._found = False
         self._refusal = ("", "")
+        self._gain_error = GAIN_ERROR
 
     # ------------------------------------------------------------- discovery
 
@@ -74,6 +80,7 @@ class RaplSensor:
         except (OSError, AttributeError, TypeError):  # Windows has no C library to ask, macOS no powercap
             self._refusal = ("RAPL is read on Linux only", "")
             return
+        self._gain_error = SERVER_GAIN_ERROR if "Xeon" in read_cpu_info(self._root).model else GAIN_ERROR
         self._look("powercap", files)
         if not self._counters:
             self._look("perf", files)
@@ -133,8 +140,9 @@ class RaplSensor:
                 basis="measured",
                 scope=counter.scope,
                 channel=f"{HOST}.{counter.quantity}",
-                gain_error=0.05,
-                note=f"RAPL counter by {_WAYS[counter.way]}; its gain error is a placeholder of 5 %, not a calibration",
+                gain_error=self._gain_error,
+                note=f"RAPL counter by {_WAYS[counter.way]}; "
+                f"its gain error is a placeholder of {self._gain_error * 100:.0f} %, not a calibration",
             )
             for counter in self._counters
         )
