@@ -21,13 +21,14 @@ class Schema:
     __slots__ = ("channels", "index", "order", "pack_into", "row_bytes")
 
     def __init__(self, channels: Sequence[Channel]) -> None:
-        self.channels = tuple(channels)
-        wide = [i for i, c in enumerate(channels) if c.code == "d"]
-        narrow = [i for i, c in enumerate(channels) if c.code == "f"]
+        self.channels = tuple(c for c in channels if c.stored)
+        wide = [i for i, c in enumerate(channels) if c.stored and c.code == "d"]
+        narrow = [i for i, c in enumerate(channels) if c.stored and c.code == "f"]
         layout = struct.Struct(f"={1 + len(wide)}d{len(narrow)}f")
         self.pack_into = layout.pack_into
         self.row_bytes = -(-layout.size // 8) * 8
-        self.order = itemgetter(*wide, *narrow) if len(channels) > 1 else tuple
+        chosen = (*wide, *narrow)
+        self.order = itemgetter(*chosen) if len(chosen) > 1 else lambda values: tuple(values[i] for i in chosen)
         self.index: dict[str, tuple[Literal["f", "d"], int]] = {}
         for place, i in enumerate(wide):
             self.index[channels[i].id] = ("d", 1 + place)

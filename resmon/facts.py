@@ -46,7 +46,8 @@ class Channel:
     """One typed column of the history: a quantity of a device.
 
     ``code`` is the storage type, ``"f"`` (4 bytes) or ``"d"`` (8 bytes, for what accumulates). A *gauge* is
-    a value at an instant; a *counter* only grows, so that a span is the difference of its ends.
+    a value at an instant; a *counter* only grows, so that a span is the difference of its ends. What is not ``stored``
+    is known for the newest sample alone (and in a trace): it can be told from what is.
     """
 
     device_id: str
@@ -54,6 +55,7 @@ class Channel:
     unit: str
     kind: ChannelKind = "gauge"
     code: Literal["f", "d"] = "f"
+    stored: bool = True
 
     @property
     def id(self) -> str:

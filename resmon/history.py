@@ -194,8 +194,10 @@ class History:
 
     def view(self, start_s: float = float("-inf"), end_s: float = float("inf")) -> HistoryView:
         """The rows with ``start_s <= time <= end_s``: raw where they are still held, coarser before."""
-        parts = self._raw.segments(start_s, end_s)
         oldest_s = self._raw.oldest_s
+        if oldest_s == float("inf"):
+            return HistoryView(())  # asked before the first row: what is written meanwhile is for the next view
+        parts = self._raw.segments(start_s, end_s)
         for tier in (self._middle, self._old):
             if start_s < oldest_s:
                 # A folded row stands at the end of its bucket: what ends before the finer tier begins.

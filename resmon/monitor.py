@@ -320,6 +320,8 @@ class Monitor:
     def _sample(self, row: Row) -> Sample:
         def known(channel_id: str) -> float | None:
             value = row.value(channel_id)
+            if value != value:
+                value = self.sampler.newest(channel_id)  # not stored
             return value if value == value else None
 
         limits = self.limits

@@ -61,7 +61,7 @@ class _Feed(NamedTuple):
 
 
 def meter_channels(source: EnergySource) -> tuple[str, ...]:
-    """Ids of the history's columns that hold the totals of a source: joules, [least, most,] seconds of gap."""
+    """Ids of the history's columns of a source's totals: joules, and seconds of gap (of a model: least, most)."""
     return tuple(channel.id for channel in _totals(source))
 
 
@@ -71,7 +71,9 @@ def _totals(source: EnergySource) -> list[Channel]:
         Channel(device_id="energy", quantity=source.id + suffix, unit="J", kind="counter", code="d")
         for suffix in suffixes
     ]
-    return [*columns, Channel(device_id="energy", quantity=f"{source.id}.gap_s", unit="s", kind="counter")]
+    if source.basis == "measured":
+        columns.append(Channel(device_id="energy", quantity=f"{source.id}.gap_s", unit="s", kind="counter"))
+    return columns
 
 
 class _Plan(NamedTuple):
@@ -127,6 +129,8 @@ class Sampler:
         self._run_number = 0
         self._thread: threading.Thread | None = None
         self._reading: tuple[str, float] | None = None
+        self._newest: Sequence[float] = ()
+        self._place: dict[str, int] = {}
 
     # -- any thread ------------------------------------------------------------------------------------------------
 
@@ -229,6 +233,11 @@ class Sampler:
         """The energy sources in use: a model only where nothing measures the same."""
         return tuple(source for sensor in in_use(self.sensors) for source in sensor.sources)
 
+    def newest(self, channel_id: str) -> float:
+        """The value of a channel in the newest sample, stored or not; NaN where it is unknown."""
+        place, values = self._place.get(channel_id, -1), self._newest
+        return values[place] if 0 <= place < len(values) else NAN
+
     def meter(self, source_id: str) -> Meter | None:
         """The running totals of a source; None before its first tick."""
         return self._meters.get(source_id)
@@ -314,6 +323,7 @@ class Sampler:
             self._add_energy(plan, at_s, values)
             values += (self.cpu_s + self.views_cpu_s, self.missed)
             self.history.append(at_s, values)
+            self._newest = values
             self.ticks += 1
             self.counters.settle(at_s)
             if self.writers:
@@ -338,13 +348,13 @@ class Sampler:
                 )
                 self.counters.take(meter.source.id, read)
             if reading != reading and not (low >= 0 and meter.begin(at_s)):
-                values += (NAN, NAN) if low < 0 else (NAN, NAN, NAN, NAN)
+                values += (NAN, NAN) if low < 0 else (NAN, NAN, NAN)
             elif low < 0:
                 meter.add(at_s, reading, reading, reading, max_gap_s)
                 values += (meter.total_j, meter.gap_s)
             else:
                 meter.add(at_s, reading, values[low], values[high], max_gap_s)
-                values += (meter.total_j, meter.low_j, meter.high_j, meter.gap_s)
+                values += (meter.total_j, meter.low_j, meter.high_j)
         for meters in plan.powers:
             values.append(sum([meter.power_w for meter in meters]))
 
@@ -412,6 +422,7 @@ class Sampler:
             powers=tuple(map(tuple, powers.values())),
             channels=tuple(channels),
         )
+        self._newest, self._place = (), {channel.id: i for i, channel in enumerate(channels)}
         self.history.set_channels(plan.channels)
         for writer in self.writers:
             writer.start(self._record_facts(powers), plan.channels)

@@ -172,9 +172,10 @@ def _end(history: History, source: EnergySource, at_s: float, beyond: Literal["a
         if row is None:
             return None
         values, at_s, edge_s = [row.value(channel_id) for channel_id in channels], row.at_s, 0.0
-    total_j, gap_s = values[0], values[-1]
-    low_j, high_j = values[1:3] if len(values) == 4 else (total_j, total_j)
-    return _End(at_s, Reading(total_j, low_j, high_j, gap_s), edge_s)
+    if source.basis == "estimated":
+        return _End(at_s, Reading(values[0], values[1], values[2], 0.0), edge_s)
+    total_j, gap_s = values
+    return _End(at_s, Reading(total_j, total_j, total_j, gap_s), edge_s)
 
 
 def _difference(history: History, channel_id: str, start_s: float, end_s: float) -> float | None:

@@ -131,7 +131,8 @@ class RatedSensor:
     name = "rated"
     devices: tuple[Device, ...] = ()
     channels: tuple[Channel, ...] = tuple(
-        Channel(device_id=HOST, quantity=quantity, unit="W") for quantity in ("power_w", "power_low_w", "power_high_w")
+        Channel(device_id=HOST, quantity=quantity, unit="W", stored=quantity == "power_w")
+        for quantity in ("power_w", "power_low_w", "power_high_w")
     )
 
     def __init__(self, host: HostSensor) -> None:

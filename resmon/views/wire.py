@@ -191,7 +191,7 @@ class Layout:
             return None
         self._outdated = self._outdated or self._whose_is_known(row) != self._own_known
         cell_energy = cell.window.energy_so_far() if cell is not None else Energy()
-        values = [row.value(channel_id) for channel_id in self._host_ids]
+        values = [self._value(row, channel_id) for channel_id in self._host_ids]
         values += [NAN if cpu_fraction is None else cpu_fraction, row.value(MISSED), float(self._monitor.sampler.ticks)]
         values.append(NAN if items_per_s is None else items_per_s)
         for energy in (cell_energy, self._monitor.session_energy()):
@@ -200,6 +200,11 @@ class Layout:
         values += [by_label.get(source.label, NAN) for source in self.sources]
         values += [row.value(channel_id) for channel_id in self._gpu_ids]
         return self._pack(row.at_s, *values, *self._cores(row))
+
+    def _value(self, row: Row, channel_id: str) -> float:
+        """As stored, or else as read last: what is not stored is asked for of the newest row alone."""
+        value = row.value(channel_id)
+        return value if value == value else self._monitor.sampler.newest(channel_id)
 
     def _cores(self, row: Row) -> list[int]:
         values = [row.value(channel_id) for channel_id in self._core_ids]
