@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # the rest is imported where a driver answers: without one it
     from resmon.sensors.nvml_devices import FoundGpu, Place
     from resmon.sensors.nvml_reader import DeviceReader
 
+MANY: Final = 4
+"""With more GPUs than this, what changes slowly is read half as often."""
 FROM_ENVIRONMENT: Final = "<CUDA_VISIBLE_DEVICES>"
 """The default of ``visible``: what the environment says, followed while it changes and CUDA is not initialised."""
 
@@ -61,6 +63,7 @@ class NvmlSensor:
         self._gpus: list[FoundGpu] = []
         self._refused: dict[int, int] = {}
         self._readers: dict[str, DeviceReader] = {}
+        self._ticks = 0
         self._parts: tuple[tuple[Device, DeviceReader], ...] = ()  # replaced as a whole: any thread may look at it
         self._note = ""  # what of CUDA's order is not certain
         self._cuda_order: tuple[str, ...] | None = None  # once CUDA itself could be asked; empty: it told nothing
@@ -112,8 +115,10 @@ class NvmlSensor:
         if self.generation != generation:
             return [NAN] * width  # of the old shape; the next tick has the new one
         energy, rest = [], []
-        for _, reader in self._parts:
-            first, later = reader.due()
+        self._ticks += 1
+        for i, (_, reader) in enumerate(self._parts):
+            # Of many GPUs half take the turn of what changes slowly: every call is a chance to lose the interpreter.
+            first, later = reader.due(turn=len(self._parts) <= MANY or (self._ticks + i) % 2 == 0)
             energy += [(reader, step) for step in first]
             rest += [(reader, step) for step in later]
         before_s = time.monotonic()

@@ -111,15 +111,20 @@ class DeviceReader:
         """The power as last read; NaN where it could not be."""
         return self._values.get("power_w", NAN)
 
-    def due(self) -> tuple[Sequence[Step], Sequence[Step]]:
-        """The calls of this tick: those for power and energy, and the rest. Nothing while the device is lost."""
+    def due(self, *, turn: bool = True) -> tuple[Sequence[Step], Sequence[Step]]:
+        """The calls of this tick: those for power and energy, and the rest. Nothing while the device is lost.
+
+        turn: whether what changes slowly has its turn in this tick.
+        """
         if self.lost is not None:
             return (), ()
         if not self._turns:
             return self._energy, self._always
-        turn = self._turns[self._turn]
+        if not turn:
+            return self._energy, self._always
+        now = self._turns[self._turn]
         self._turn = (self._turn + 1) % len(self._turns)
-        return self._energy, (*self._always, turn)
+        return self._energy, (*self._always, now)
 
     def accept(self, step: Step, code: int) -> None:
         """Take in what a call gave. Never raises for what the driver answers: see ``lost`` and ``errors``."""
