@@ -40,13 +40,26 @@ class Counters:
         self._tracks: dict[str, CounterTrack] = {}
         self._read_s: dict[str, float] = {}
         self._instants: list[Instant] = []
+        self._known: dict[str, Calibration] = {}
+
+    def know(self, source_id: str, calibration: Calibration) -> None:
+        """What an earlier session learned of a counter, before its first read here."""
+        with self._lock:
+            self._known[source_id] = calibration
+
+    def learned(self) -> dict[str, Calibration]:
+        """What is known of every counter by now."""
+        with self._lock:
+            return {source_id: track.calibration for source_id, track in self._tracks.items()}
 
     def shape(self, sources: Sequence[EnergySource]) -> None:
         """Keep a track for each of these that is a counter; the track of one that comes back goes on."""
         with self._lock:
             for source in sources:
                 if source.method == "counter" and source.id not in self._tracks:
-                    self._tracks[source.id] = CounterTrack(_beforehand(source), power_limit_w=source.power_limit_w)
+                    self._tracks[source.id] = CounterTrack(
+                        self._known.get(source.id) or _beforehand(source), power_limit_w=source.power_limit_w
+                    )
 
     def take(self, source_id: str, read: CounterRead) -> None:
         """Take one read of a counter, in order of time; NaN for one that failed."""
@@ -94,7 +107,9 @@ class Counters:
         for instant in self._instants:
             for source_id in tuple(instant.waiting):
                 track = self._tracks[source_id]
-                if track.settled(instant.at_s) or now_s > instant.at_s + track.patience_s:
+                # A counter that nobody has watched yet is polled on: its period is known from the first windows then.
+                settled = track.settled(instant.at_s) and track.calibration.known
+                if settled or now_s > instant.at_s + track.patience_s:
                     instant.waiting.discard(source_id)
                     mark = self._mark(source_id, instant.at_s, final=True)
                     if mark is not None:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from resmon.blocks import Row
+from resmon.boards import Boards
 from resmon.clock import Clock, DrivenClock, MonotonicClock
 from resmon.errors import MonitorError, ResmonWarning
 from resmon.facts import HOST, Device, GpuReading, HostReading, Limits, Sample, SensorStatus
@@ -76,6 +77,7 @@ class Monitor:
         self._trace: TraceWriter | None = None
         self._windows: set[Window] = set()
         self._closed: list[Window] = []
+        self._boards = Boards()
         self._lock = threading.RLock()
         self._looking: threading.Thread | None = None
         self._running = False
@@ -140,6 +142,7 @@ class Monitor:
                 self._driver().detach(self.sampler)
                 ended = True
             self.sampler.counters.settle(float("inf"))
+            self._boards.keep(self.sampler.counters)
             self._finish_windows(float("inf"))
         if looking is not None and looking is not threading.current_thread():
             looking.join(2.0)
@@ -171,6 +174,7 @@ class Monitor:
 
     def _take_in(self, sensor: Sensor) -> bool:
         """Read a discovered sensor from now on; False if the monitor was stopped meanwhile."""
+        self._boards.recall(sensor, self.sampler.counters)
         with self._lock:
             if self._running:
                 self.sampler.add(sensor)

@@ -92,6 +92,11 @@ class NvmlSensor:
         return [f"{d.label} power" for d in self.devices if d.kind == "gpu" and d.id not in covered]
 
     @property
+    def driver_version(self) -> str:
+        """As the driver tells it; empty while there is none."""
+        return self._driver
+
+    @property
     def own_memory_known(self) -> Mapping[str, bool]:
         """By device id, whether ``memory_own_bytes`` can be known: a container may hide the pids."""
         return {device.id: self._own_known(device) for device, _ in self._parts}
