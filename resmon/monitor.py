@@ -20,9 +20,10 @@ from resmon.clock import Clock, DrivenClock, MonotonicClock
 from resmon.errors import MonitorError, ResmonWarning
 from resmon.facts import HOST, Device, GpuReading, HostReading, Limits, Sample, SensorStatus
 from resmon.history import History, HistoryView
+from resmon.plan import CPU_S, MISSED
 from resmon.record import FlightRecord
 from resmon.results import Energy
-from resmon.sampler import CPU_S, MISSED, Sampler
+from resmon.sampler import Sampler
 from resmon.sensors import Sensor, Sensors, default_sensors
 from resmon.sensors.wording import why_nothing_is_measured
 from resmon.spans import span_energy

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from resmon.clock import Clock
 from resmon.counters import Counters, Instant
@@ -17,17 +17,15 @@ from resmon.energy.edges import CounterRead
 from resmon.energy.meter import Meter
 from resmon.facts import Channel, Device, EnergySource, SensorStatus
 from resmon.history import History
+from resmon.plan import Plan, add_energy, make_plan, reshaped
 from resmon.sensors import NAN, Sensor, in_use, limits_of
 
 log = logging.getLogger("resmon")
 
-MISSED = "resmon.missed"
-CPU_S = "resmon.cpu_s"
 LOOK_S = 5.0
 """How often a sensor without channels is asked whether it has some by now."""
 POLL_S = 0.0015
 """How often a counter is read while an instant waits for its next edge."""
-_NO_COUNTER = -2
 STALLED_S = 0.25
 """A sensor that has not answered for so long holds up the others: nobody waits for it."""
 GAP_PERIODS = 3.0
@@ -46,55 +44,6 @@ class RowWriter(Protocol):
     def poll(self, source_id: str, read: CounterRead) -> None: ...
 
     def close(self) -> None: ...
-
-
-class _Feed(NamedTuple):
-    """How one meter is fed from the values of a tick: positions among them, or -1."""
-
-    meter: Meter
-    value: int
-    low: int
-    high: int
-    power: int
-    before: int
-    after: int
-
-
-def meter_channels(source: EnergySource) -> tuple[str, ...]:
-    """Ids of the history's columns of a source's totals: joules, and seconds of gap (of a model: least, most)."""
-    return tuple(channel.id for channel in _totals(source))
-
-
-def _totals(source: EnergySource) -> list[Channel]:
-    suffixes = ("", ".low", ".high") if source.basis == "estimated" else ("",)
-    columns = [
-        Channel(device_id="energy", quantity=source.id + suffix, unit="J", kind="counter", code="d")
-        for suffix in suffixes
-    ]
-    if source.basis == "measured":
-        columns.append(Channel(device_id="energy", quantity=f"{source.id}.gap_s", unit="s", kind="counter"))
-    return columns
-
-
-class _Plan(NamedTuple):
-    """What a tick does, prepared: rebuilt only when a sensor comes, goes or changes its shape."""
-
-    of: tuple[Sensor, ...]
-    sensors: tuple[tuple[Sensor, int, int], ...]
-    """Each with its generation and how many channels it has."""
-    silent: tuple[tuple[Sensor, int, int], ...]
-    """Those without channels, which may have some one day."""
-    feeds: tuple[_Feed, ...]
-    powers: tuple[tuple[Meter, ...], ...]
-    channels: tuple[Channel, ...]
-
-
-def _reshaped(sensors: Iterable[tuple[Sensor, int, int]]) -> bool:
-    # No any(): a tick runs on cold caches, where a generator costs as much as a read of a kernel file.
-    for sensor, generation, _ in sensors:  # noqa: SIM110
-        if sensor.generation != generation:
-            return True
-    return False
 
 
 class Sampler:
@@ -121,7 +70,7 @@ class Sampler:
         self._meters: dict[str, Meter] = {}
         self.counters = Counters()
         self._wants_tick = False
-        self._plan: _Plan | None = None
+        self._plan: Plan | None = None
         self._next_look_s = float("-inf")
         self._tick_lock = threading.Lock()
         self._gate = threading.Lock()
@@ -130,7 +79,6 @@ class Sampler:
         self._thread: threading.Thread | None = None
         self._reading: tuple[str, float] | None = None
         self._newest: Sequence[float] = ()
-        self._place: dict[str, int] = {}
 
     # -- any thread ------------------------------------------------------------------------------------------------
 
@@ -235,7 +183,8 @@ class Sampler:
 
     def newest(self, channel_id: str) -> float:
         """The value of a channel in the newest sample, stored or not; NaN where it is unknown."""
-        place, values = self._place.get(channel_id, -1), self._newest
+        plan, values = self._plan, self._newest
+        place = -1 if plan is None else plan.place.get(channel_id, -1)
         return values[place] if 0 <= place < len(values) else NAN
 
     def meter(self, source_id: str) -> Meter | None:
@@ -309,18 +258,21 @@ class Sampler:
             self._wants_tick = False
             at_s = self.clock.now()
             plan = self._plan
-            if plan is None or plan.of is not self.sensors or _reshaped(plan.sensors):
+            if plan is None or plan.of is not self.sensors or reshaped(plan.sensors):
                 plan = self._replan()
             if at_s >= self._next_look_s:
                 self._next_look_s = at_s + LOOK_S
                 for sensor, _, _ in plan.silent:
                     self._read(sensor, 0, at_s)
-                if _reshaped(plan.silent):
+                if reshaped(plan.silent):
                     plan = self._replan()
             values: list[float] = []
             for sensor, _, width in plan.sensors:
                 values += self._read(sensor, width, at_s)
-            self._add_energy(plan, at_s, values)
+            # The stretch since the last tick was planned at the rate that was in force then.
+            max_gap_s = GAP_PERIODS * max(self.interval_s, self._last_interval_s)
+            self._last_interval_s = self.interval_s
+            add_energy(plan, self.counters, at_s, values, max_gap_s)
             values += (self.cpu_s + self.views_cpu_s, self.missed)
             self.history.append(at_s, values)
             self._newest = values
@@ -331,32 +283,6 @@ class Sampler:
         for call in self.after_tick:
             call(at_s)
         return at_s
-
-    def _add_energy(self, plan: _Plan, at_s: float, values: list[float]) -> None:
-        """Feed the meters from the values of this tick, and append their totals to them."""
-        # The stretch since the last tick was planned at the rate that was in force then.
-        max_gap_s = GAP_PERIODS * max(self.interval_s, self._last_interval_s)
-        self._last_interval_s = self.interval_s
-        for meter, value, low, high, power, before, after in plan.feeds:
-            reading = values[value]
-            if before != _NO_COUNTER:
-                read = CounterRead(
-                    at_s if before < 0 else values[before],
-                    at_s if after < 0 else values[after],
-                    reading,
-                    NAN if power < 0 else values[power],
-                )
-                self.counters.take(meter.source.id, read)
-            if reading != reading and not (low >= 0 and meter.begin(at_s)):
-                values += (NAN, NAN) if low < 0 else (NAN, NAN, NAN)
-            elif low < 0:
-                meter.add(at_s, reading, reading, reading, max_gap_s)
-                values += (meter.total_j, meter.gap_s)
-            else:
-                meter.add(at_s, reading, values[low], values[high], max_gap_s)
-                values += (meter.total_j, meter.low_j, meter.high_j)
-        for meters in plan.powers:
-            values.append(sum([meter.power_w for meter in meters]))
 
     def _write(self, at_s: float, values: Sequence[float]) -> None:
         while self._events:
@@ -388,44 +314,13 @@ class Sampler:
         )
         return [NAN] * width
 
-    def _replan(self) -> _Plan:
-        taken_in = self.sensors
-        sensors = in_use(taken_in)
-        channels = [channel for sensor in sensors for channel in sensor.channels]
-        place = {channel.id: i for i, channel in enumerate(channels)}
-        feeds = []
-        powers: dict[str, list[Meter]] = {}
-        for source in (source for sensor in sensors for source in sensor.sources):
-            meter = self._meters.get(source.id)
-            if meter is None or meter.source != source:
-                meter = self._meters[source.id] = Meter(source)
-            bounds = (-1, -1)
-            if source.basis == "estimated":
-                bounds = place[source.low_channel or source.channel], place[source.high_channel or source.channel]
-            times = (_NO_COUNTER, _NO_COUNTER)
-            if source.method == "counter":
-                times = (-1, -1) if source.times is None else (place[source.times[0]], place[source.times[1]])
-            power = place.get(f"{source.device_id}.power_w", -1) if source.kind != "cpu" else -1
-            feeds.append(_Feed(meter, place[source.channel], *bounds, power, *times))
-            channels += _totals(source)
-            if source.method == "counter" and source.kind != "dram" and f"{source.device_id}.power_w" not in place:
-                powers.setdefault(source.device_id, []).append(meter)
-        channels += [Channel(device_id=device_id, quantity="power_w", unit="W") for device_id in powers]
-        channels.append(Channel(device_id="resmon", quantity="cpu_s", unit="s", kind="counter"))
-        channels.append(Channel(device_id="resmon", quantity="missed", unit="1", kind="counter"))
-        self.counters.shape([source for sensor in sensors for source in sensor.sources])
-        plan = _Plan(
-            of=taken_in,
-            sensors=tuple((s, s.generation, len(s.channels)) for s in sensors if s.channels),
-            silent=tuple((s, s.generation, 0) for s in sensors if not s.channels),
-            feeds=tuple(feeds),
-            powers=tuple(map(tuple, powers.values())),
-            channels=tuple(channels),
-        )
-        self._newest, self._place = (), {channel.id: i for i, channel in enumerate(channels)}
+    def _replan(self) -> Plan:
+        plan = make_plan(self.sensors, self._meters)
+        self.counters.shape([meter.source for meter, *_ in plan.feeds])
+        self._newest = ()
         self.history.set_channels(plan.channels)
         for writer in self.writers:
-            writer.start(self._record_facts(powers), plan.channels)
+            writer.start(self._record_facts(plan.derived), plan.channels)
         self._plan = plan
         return plan
 
@@ -435,7 +330,7 @@ class Sampler:
             "devices": [asdict(d) for d in self.devices],
             "sources": [asdict(s) for s in self.sources],
             "not_covered": sorted({n for s in self.sensors for n in s.not_covered}),
-            "derived": [f"{device_id}.power_w" for device_id in derived],
+            "derived": list(derived),
             "limits": next((asdict(found) for s in self.sensors if (found := limits_of(s)) is not None), None),
             "interval_s": self.interval_s,
             "boot": self.clock.boot,

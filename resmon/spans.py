@@ -12,8 +12,9 @@ from resmon.energy.intervals import between, component_of
 from resmon.energy.mark import Mark
 from resmon.facts import HOST, Device, EnergySource, Limits
 from resmon.history import History, HistoryView
+from resmon.plan import CPU_S, MISSED, meter_channels
 from resmon.results import Claim, Energy, EnergyComponent, GpuUse, HostUse, Measurement, Series
-from resmon.sampler import CPU_S, MISSED, Sampler, meter_channels
+from resmon.sampler import Sampler
 from resmon.sensors.throttle import HELD_BACK, reasons
 
 SERIES_POINTS = 240

@@ -31,7 +31,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "trace_reading",
         }
     ),
-    frozenset({"boards", "counters", "sampler", "spans", "windows"}),
+    frozenset({"boards", "counters", "plan", "sampler", "spans", "windows"}),
     frozenset({"monitor", "process", "cells"}),
     frozenset({"views", "comparison", "progress", "playback", "testing"}),
     frozenset({"distributed", "scheduling", "tuning", "integrations"}),

@@ -12,8 +12,8 @@ from resmon.cells import Cell
 from resmon.facts import HOST, Device, EnergySource, SensorStatus
 from resmon.history import HistoryView
 from resmon.monitor import Monitor
+from resmon.plan import CPU_S, MISSED
 from resmon.results import Energy
-from resmon.sampler import CPU_S, MISSED
 from resmon.sensors.wording import short_status, why_nothing_is_measured
 
 VERSION = 1
