@@ -7,7 +7,6 @@ so that its saved outputs are those of a real run. It belongs to a quiet machine
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -29,7 +28,7 @@ TRAINING = "train"
 """Id of the cell whose panel is shown."""
 SETTLED = """element => {
     const rows = Number(element.getAttribute("data-resmon-rows") || 0);
-    return rows >= 12 && element.getAttribute("data-resmon-state") === "running";
+    return rows >= 6 && element.getAttribute("data-resmon-state") === "running";
 }"""
 TIMEOUT_S = 180.0
 
@@ -61,7 +60,6 @@ def run_quickstart(browser: Browser, server: Server, shots: Path, *, dark: bool)
         panel.wait_for(timeout=TIMEOUT_S * 1000)
         panel.scroll_into_view_if_needed()
         page.wait_until(f"() => ({SETTLED})(document.querySelector('[data-resmon-state]'))", TIMEOUT_S)
-        zoom_to_what_there_is(page, panel)
         picture(panel, f"panel-{name}")
         page.wait_until_idle(TIMEOUT_S)
         summary = page.output(cell).last
@@ -78,21 +76,6 @@ def run_quickstart(browser: Browser, server: Server, shots: Path, *, dark: bool)
         return saved
     finally:
         page.close()
-
-
-def zoom_to_what_there_is(page: NotebookPage, panel: Locator) -> None:
-    """Drag over the part of the timeline that has data: less than a minute is a narrow strip at its left."""
-    plot = panel.get_by_role("img", name=re.compile("timeline", re.IGNORECASE)).first
-    box = plot.bounding_box()
-    if box is None:
-        raise RuntimeError("the timeline is not shown")
-    y = box["y"] + box["height"] / 2
-    page.page.mouse.move(box["x"] + 0.05 * box["width"], y)
-    page.page.mouse.down()
-    page.page.mouse.move(box["x"] + 0.20 * box["width"], y, steps=4)
-    page.page.mouse.up()
-    page.page.mouse.move(0, 0)
-    page.page.wait_for_timeout(400)
 
 
 def picture(of: Locator, name: str) -> None:
