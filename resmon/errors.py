@@ -3,11 +3,9 @@
 ::
 
     ResmonError
-    ├── UsageError          a magic or an option that does not exist, with what does (also a ValueError)
-    ├── SensorError         a sensor that was asked for by name cannot be read
     ├── MonitorError        a monitor used against its state, for example after the process forked
     ├── RecordError         a flight record or trace that cannot be read (also a ValueError)
-    ├── CalibrationError    a board's calibration that cannot be read (also a ValueError)
+    └── CalibrationError    a board's calibration that cannot be read (also a ValueError)
 """
 
 from __future__ import annotations
@@ -15,14 +13,6 @@ from __future__ import annotations
 
 class ResmonError(Exception):
     """The root of what resmon raises on purpose."""
-
-
-class UsageError(ResmonError, ValueError):
-    """An unknown word or option; the message names it and lists what exists."""
-
-
-class SensorError(ResmonError):
-    """A sensor that was asked for by name cannot be read; the message has the cause and the remedy."""
 
 
 class MonitorError(ResmonError, RuntimeError):

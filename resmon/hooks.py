@@ -135,7 +135,7 @@ class CellHooks(ast.NodeTransformer):
                 self.live.close_view(running.panel)
 
     def _number(self) -> int:
-        """The number of the cell that begins. IPython counts on before this hook since 9.10 or so, after it before."""
+        """The number of the cell that begins. IPython 9.18 counts on before this hook, earlier ones after it."""
         inputs = self.shell.history_manager
         stored = self.shell.execution_count if inputs is None else len(inputs.input_hist_parsed)
         return min(self.shell.execution_count, stored)

@@ -13,7 +13,8 @@ from resmon.sensors.cuda_visible import MigSlice, PhysicalGpu
 from resmon.sensors.nvml_reader import GPU_QUANTITIES, MIG_PARENT_QUANTITIES, SLICE_QUANTITIES, DeviceReader
 
 _PART_TIME = re.compile(r"\b(A100|A800|H100|H800|H200|GH200)\b")
-"""GPUs whose power sensor looks 25 ms in every 100 ms (Yang, Adamek and Armour 2023, arXiv 2312.02741)."""
+"""GPUs whose power sensor looks 25 ms in every 100 ms (Yang, Adamek and Armour 2023,
+arXiv 2312.02741, for the A100 and H100 class); that their siblings do the same is assumed."""
 
 TIMES = (
     Channel(device_id="nvml", quantity="before_s", unit="s", code="d"),

@@ -178,7 +178,7 @@ def _scale_j(scale: str, unit: str) -> float | None:
 def _places(root: str, files: KernelFiles, cpus: list[int]) -> dict[str, int]:
     """The CPU to count on for each package (``"0"``), or for each die of a package with several (``"0-die-1"``).
 
-    On processors of AMD all dies show the package's counter, and some kernels (6.9 to 6.11) name a CPU of each die.
+    On processors of AMD all dies show the package's counter, and some kernels name a CPU of each die.
     """
     dies: dict[str, dict[str, int]] = {}
     for order, cpu in enumerate(cpus):

@@ -29,8 +29,8 @@ from resmon.sensors.cpu_info import CpuInfo
 from resmon.sensors.host import HostSensor
 
 _TABLE: Final = (
-    # Name, rated power of a socket (W), cores, threads. Sources: Intel's product specifications (ark.intel.com, "TDP"
-    # or "Processor Base Power") and AMD's (amd.com, "Default TDP").
+    # Name, rated power of a socket (W), cores, threads: Intel's "TDP" or "Processor Base Power", AMD's "Default TDP".
+    # The EPYC 7000 entries were compared with CodeCarbon's list of CPUs; the others not with any list yet.
     (r"Xeon.* E5-2620 v4", 85, 8, 16),
     (r"Xeon.* E5-2680 v4", 120, 14, 28),
     (r"Xeon.* E5-2690 v4", 135, 14, 28),
