@@ -52,7 +52,7 @@ $(PY):
 
 lab: | $(PY)
 	@$(SETUP) lab
-	@$(OWN_JUPYTER) $(PY) -m jupyterlab notebooks/quickstart.ipynb $(AS_ROOT) $(if $(PORT),--port=$(PORT)) $(ARGS)
+	@$(OWN_JUPYTER) $(PY) -m jupyterlab notebooks/quickstart.ipynb --ServerApp.root_dir="$(CURDIR)" $(AS_ROOT) $(if $(PORT),--port=$(PORT)) $(ARGS)
 
 setup-test: | $(PY)
 	@$(SETUP) test

@@ -59,6 +59,13 @@ class Row:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Lines of markdown that stand under the rows of a part."""
+
+    lines: Sequence[str]
+
+
 HEAD = ["what", "value", "reference in the same run", "ratio", "target", "met"]
 
 
@@ -76,10 +83,11 @@ class Machine:
     python: str
     date: str
     load_1min: float | None
+    gpu: str = ""
 
     @classmethod
-    def here(cls) -> Machine:
-        """This machine, now."""
+    def here(cls, gpu: str = "") -> Machine:
+        """This machine, now; ``gpu`` names the GPU and its driver where one was measured."""
         try:
             system = platform.freedesktop_os_release()["PRETTY_NAME"]
         except (OSError, KeyError):
@@ -91,10 +99,12 @@ class Machine:
             python=f"{platform.python_implementation()} {platform.python_version()}",
             date=datetime.now(UTC).date().isoformat(),
             load_1min=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+            gpu=gpu,
         )
 
     def __str__(self) -> str:
-        where = f"{self.chip}, {self.cpus} CPUs, {self.system}, {self.python}, {self.date}"
+        gpu = f"{self.gpu}; " if self.gpu else ""
+        where = f"{gpu}{self.chip}, {self.cpus} CPUs, {self.system}, {self.python}, {self.date}"
         return f"{where}, load at the start {self.load_1min}"
 
 
@@ -108,20 +118,35 @@ def table(rows: Sequence[Row]) -> str:
     )
 
 
-def write(parts: Iterable[tuple[str, Sequence[Row]]], machine: Machine, mode: str) -> list[Path]:
-    """Write JSON and markdown into ``results/``; returns the paths."""
-    found = [(name, rows) for name, rows in parts if rows]
-    slug = re.sub(r"[^a-z0-9]+", "-", f"{machine.date} {machine.chip} py{platform.python_version()}".lower()).strip("-")
+def rows_of(part: Sequence[Row | Text]) -> list[Row]:
+    """The numbers of a part."""
+    return [row for row in part if isinstance(row, Row)]
+
+
+def write(
+    parts: Iterable[tuple[str, Sequence[Row | Text]]], machine: Machine, mode: str, chosen: Sequence[str] = ()
+) -> list[Path]:
+    """Write JSON and markdown into ``results/``; returns the paths.
+
+    ``chosen``: the parts that were asked for, where it was not all of them; the files bear their names.
+    """
+    found = [(name, part) for name, part in parts if part]
+    chip = machine.gpu or machine.chip
+    words = f"{machine.date} {chip} py{platform.python_version()} {' '.join(chosen)}"
+    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
     RESULTS.mkdir(exist_ok=True)
     data = {
         "machine": asdict(machine),
         "mode": mode,
-        "parts": {name: [{**asdict(row), "ratio": row.ratio, "met": row.met} for row in rows] for name, rows in found},
+        "parts": {
+            name: [{**asdict(row), "ratio": row.ratio, "met": row.met} for row in rows_of(part)] for name, part in found
+        },
     }
     markdown = [f"# {mode.capitalize()} run", "", str(machine), ""]
-    for name, rows in found:
+    for name, part in found:
         markdown += [f"## {name}", "", "| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
-        markdown += ["| " + " | ".join(row.cells()) + " |" for row in rows] + [""]
+        markdown += ["| " + " | ".join(row.cells()) + " |" for row in rows_of(part)] + [""]
+        markdown += [line for text in part if isinstance(text, Text) for line in (*text.lines, "")]
     paths = [RESULTS / f"{slug}.json", RESULTS / f"{slug}.md"]
     paths[0].write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
     paths[1].write_text("\n".join(markdown), "utf-8")

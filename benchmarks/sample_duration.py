@@ -1,14 +1,17 @@
 """How long a sample takes beside a pure-Python loop: the host alone, and with eight scripted GPUs.
 
-A sample lasts from the first read to the row in the history. The flight record is written after it, and lets other
-threads run meanwhile. The scripted driver (``tests/driver``) answers at once, so the time is that of the calls: each
-gives up the interpreter lock and has to queue for it again.
+A sample lasts from the first question (to the process that reads the GPUs) to the row in the history, or to the end of
+a tick that holds its row back. The flight record is written after it, and lets other threads run meanwhile. The
+scripted driver (``tests/driver``) answers at once, so the time is that of getting at the answer: whatever gives up the
+interpreter lock has to queue for it again. Beside it the same GPUs read in this very process, where every driver call
+does.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -21,6 +24,7 @@ from resmon.monitor import Monitor
 from resmon.sensors import Sensor
 from resmon.sensors.host import HostSensor
 from resmon.sensors.nvml import NvmlSensor
+from resmon.sensors.nvml_remote import RemoteNvmlSensor
 from resmon.sensors.rated import RatedSensor
 
 GPUS = 8
@@ -36,12 +40,19 @@ def run(*, quick: bool) -> list[Row]:
 
     with tempfile.TemporaryDirectory() as folder:
         script = Script(gpus=gpus(GPUS, utilization_percent=80)).write(Path(folder) / "gpus")
-        found = call(durations, environment(script), gpus=GPUS, seconds=seconds)
-    calls = Row(name="driver calls per GPU and tick", value=found["calls"], unit="calls", limit=CALLS_PER_GPU)
-    return [*rows, *_rows(f"host and {GPUS} GPUs", found, limit_ms=25.0), calls]
+        env = environment(script, RESMON_NVML_CALLS=str(Path(folder) / "calls"))
+        found = call(durations, env, gpus=GPUS, seconds=seconds)
+        here = call(durations, env, gpus=GPUS, seconds=seconds / 2, apart=False)
+    more = [
+        Row(name="driver calls per GPU and tick", value=found["calls"], unit="calls", limit=CALLS_PER_GPU),
+        Row(name="samples without the values of the GPUs", value=100 * found["unread"], unit="%", limit=1.0),
+        Row(name=f"CPU time of the helper process, {GPUS} GPUs", value=found["helper_ms"], unit="ms per sample"),
+    ]
+    what = f"host and {GPUS} GPUs"
+    return [*rows, *_rows(what, found, limit_ms=25.0), *more, *_rows(f"{what}, no helper process", here)]
 
 
-def _rows(what: str, found: dict[str, Any], limit_ms: float) -> list[Row]:
+def _rows(what: str, found: dict[str, Any], limit_ms: float | None = None) -> list[Row]:
     samples, ticks, bare = (found[name] for name in ("samples_ms", "ticks_ms", "bare_ms"))
     name, bare_words = f"sample of {what} beside a Python loop", "one read that gives up the lock"
     return [
@@ -53,28 +64,35 @@ def _rows(what: str, found: dict[str, Any], limit_ms: float) -> list[Row]:
     ]  # fmt: skip
 
 
-def durations(gpus: int, seconds: float) -> dict[str, Any]:
-    """Durations in ms of samples, of whole ticks, and of a bare ``pread`` with the lock given up, at 20 Hz."""
+def durations(gpus: int, seconds: float, *, apart: bool = True) -> dict[str, Any]:
+    """Durations in ms of samples, of whole ticks, and of a bare ``pread`` with the lock given up, at 20 Hz.
+
+    apart: read the GPUs in a helper process, as a monitor does by itself.
+    """
     host = HostSensor()
     sensors: list[Sensor] = [host, RatedSensor(host)]
+    remote = RemoteNvmlSensor()
     if gpus:
-        sensors.append(NvmlSensor())
+        sensors.append(remote if apart else NvmlSensor())
     monitor = Monitor(interval_s=0.05, sensors=sensors, record=True)
     sampler = monitor.sampler
     tick, append = sampler.tick, sampler.history.append
     samples: list[float] = []
     ticks: list[float] = []
-    started_s = 0.0
+    appended_s = 0.0
 
     def timed_append(at_s: float, values: list[float]) -> None:
+        nonlocal appended_s
         append(at_s, values)
-        samples.append((time.perf_counter() - started_s) * 1e3)
+        appended_s = time.perf_counter()
 
     def timed_tick() -> float:
-        nonlocal started_s
         started_s = time.perf_counter()
         at_s = tick()
-        ticks.append((time.perf_counter() - started_s) * 1e3)
+        ended_s = time.perf_counter()
+        ticks.append((ended_s - started_s) * 1e3)
+        # Rows that others asked for between two ticks are older than this one; those of a batch end together.
+        samples.append(((appended_s if appended_s > started_s else ended_s) - started_s) * 1e3)
         return at_s
 
     sampler.history.append = timed_append  # type: ignore[method-assign, assignment]
@@ -83,14 +101,31 @@ def durations(gpus: int, seconds: float) -> dict[str, Any]:
         time.sleep(1.0)
         if gpus and len(monitor.gpu_devices()) != gpus:
             raise RuntimeError(f"{len(monitor.gpu_devices())} scripted GPUs were found, not {gpus}")
-        before = _driver_calls() if gpus else 0
+        if gpus and apart and not remote.pid:
+            raise RuntimeError(f"no helper process was started: {remote.status[0]}")
+        before, helper_s = _driver_calls(), remote.cpu_s
         ticks_before = sampler.ticks
         samples.clear()
         ticks.clear()
         _spin(seconds)
+        found = {"samples_ms": samples.copy(), "ticks_ms": ticks.copy()}  # what comes after is beside no loop
         count = sampler.ticks - ticks_before
         calls = (_driver_calls() - before) / count / gpus if gpus else 0.0
-    return {"samples_ms": samples, "ticks_ms": ticks, "bare_ms": _bare(seconds / 4), "calls": calls}
+        helper_ms = 1e3 * (remote.cpu_s - helper_s) / count
+        unread = _unread(monitor, seconds) if gpus else 0.0
+    return {
+        **found,
+        "bare_ms": _bare(seconds / 4),
+        "calls": calls,
+        "helper_ms": helper_ms,
+        "unread": unread,
+    }
+
+
+def _unread(monitor: Monitor, seconds: float) -> float:
+    """The share of the samples of the last ``seconds`` in which the helper did not answer in time."""
+    found = monitor.history(seconds).raw(f"{monitor.gpu_devices()[0].id}.utilization")
+    return sum(value != value for value in found) / len(found)
 
 
 def _spin(seconds: float) -> None:
@@ -121,9 +156,6 @@ def _bare(seconds: float) -> list[float]:
 
 
 def _driver_calls() -> int:
-    import ctypes
-
-    import pynvml
-
-    pynvml.nvmlLib.script_calls.restype = ctypes.c_ulonglong
-    return int(pynvml.nvmlLib.script_calls(b"*", -1))
+    """The calls on GPUs of all processes, as the scripted driver counts them."""
+    path = Path(os.environ.get("RESMON_NVML_CALLS", "/nowhere"))
+    return int.from_bytes(path.read_bytes(), sys.byteorder) if path.exists() else 0

@@ -1,7 +1,7 @@
 """See what each notebook cell costs — time, GPU, CPU, memory, joules — while it runs.
 
-``%load_ext resmon`` starts it in IPython and Jupyter; ``resmon.measure``, ``resmon.track`` and ``resmon.compare`` work
-anywhere. Importing this package starts nothing and loads next to nothing.
+``%load_ext resmon`` starts it in IPython and Jupyter; ``resmon.measure``, ``resmon.track``, ``resmon.compare``
+and ``resmon.launch`` work anywhere. Importing this package starts nothing and loads next to nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from resmon import energy, errors, testing
+    from resmon import distributed, energy, errors, testing
     from resmon.comparison import Comparison, compare
+    from resmon.distributed.launch import launch
     from resmon.errors import ResmonError, ResmonWarning
     from resmon.facts import Sample
     from resmon.monitor import Monitor
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from resmon.process import get_monitor, measure
     from resmon.progress import track
     from resmon.results import Energy, EnergyComponent, Measurement
+    from resmon.shared_ledger import SharedLedger
 
 __version__ = "0.1.0"
 
@@ -33,13 +35,15 @@ _HOME = {
     "ResmonError": "errors",
     "ResmonWarning": "errors",
     "Sample": "facts",
+    "SharedLedger": "shared_ledger",
     "compare": "comparison",
     "get_monitor": "process",
+    "launch": "distributed.launch",
     "measure": "process",
     "replay": "playback",
     "track": "progress",
 }
-_ROOMS = ("energy", "errors", "testing")
+_ROOMS = ("distributed", "energy", "errors", "testing")
 
 __all__ = [
     "Comparison",
@@ -50,10 +54,13 @@ __all__ = [
     "ResmonError",
     "ResmonWarning",
     "Sample",
+    "SharedLedger",
     "compare",
+    "distributed",
     "energy",
     "errors",
     "get_monitor",
+    "launch",
     "measure",
     "replay",
     "testing",
@@ -73,7 +80,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*(name for name in globals() if name.startswith("__")), *__all__})
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

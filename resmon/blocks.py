@@ -44,7 +44,6 @@ class Block:
         "_data",
         "_doubles",
         "_floats",
-        "_next",
         "_order",
         "_pack_into",
         "_row_bytes",
@@ -62,12 +61,11 @@ class Block:
         self._doubles = view.cast("d")
         self._floats = view.cast("f")
         self._pack_into, self._order, self._row_bytes = schema.pack_into, schema.order, schema.row_bytes
-        self._next = 0
 
     def write(self, at_s: float, values: Sequence[float]) -> None:
-        self._pack_into(self._data, self._next, at_s, *self._order(values))
-        self._next += self._row_bytes
-        self.rows += 1
+        order, pack_into, row = self._order, self._pack_into, self.rows
+        pack_into(self._data, row * self._row_bytes, at_s, *order(values))
+        self.rows = row + 1
 
     def times(self, first: int, last: int) -> memoryview[float]:
         step = self.schema.row_bytes // 8

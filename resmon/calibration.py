@@ -28,6 +28,8 @@ from resmon.results import EnergyComponent
 STORE_VERSION: Final = 1
 KEEP_BOARDS: Final = 64
 MAX_STORED_BYTES: Final = 4096
+MOST: Final = 1e9
+"""No period in seconds, count or ratio that was learnt is more."""
 
 
 def cache_directory() -> Path:
@@ -118,6 +120,8 @@ def _stored(facts: Any, uuid: str, driver: str) -> Calibration:
     for name, value in facts.items():
         if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
             raise TypeError(f"{name} is no number")
+        if value is not None and not 0 <= value < MOST:
+            raise ValueError(f"{name} is {value!r:.40}")
     if not isinstance(facts.get("steps"), int):
         raise TypeError("steps is no whole number")
     calibration = Calibration(**facts)
@@ -187,7 +191,9 @@ def apply_gain(component: EnergyComponent, board: BoardCalibration, *, gain_erro
     if not 0 <= gain_error < math.inf:
         raise ValueError(f"gain_error must be a finite number of at least 0, not {gain_error!r}")
     energy_j, low_j, high_j = component.energy_j, component.low_j, component.high_j
+    left_error = component.gain_error
     if component.basis == "measured":
+        left_error = board.gain_error
         counted_j = Z_95 * energy_j * component.coverage
         change_j2 = (board.gain_error * counted_j) ** 2 - (gain_error * counted_j) ** 2
         low_j = energy_j - math.sqrt(max(0.0, (energy_j - low_j) ** 2 + change_j2))
@@ -197,6 +203,7 @@ def apply_gain(component: EnergyComponent, board: BoardCalibration, *, gain_erro
         energy_j=energy_j / board.gain,
         low_j=max(0.0, low_j / board.gain),
         high_j=high_j / board.gain,
+        gain_error=left_error,
         note="; ".join(filter(None, [component.note, board.note])),
     )
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from resmon.energy.counter import CounterTrack
-from resmon.energy.edges import Calibration, CounterRead
+from resmon.energy.edges import MAX_POLL_GAP_S, Calibration, CounterRead
+from resmon.energy.load import Moments
 from resmon.energy.mark import Mark
 from resmon.facts import EnergySource
+from resmon.origins import CounterOrigin
 
 log = logging.getLogger("resmon")
 
@@ -17,15 +20,62 @@ UNSEEN_S = 2.0
 """A counter whose last read is further from an instant than this says nothing about it."""
 
 
+class _Track:
+    """The track of one counter, whose totals go on from where the track before it had come to."""
+
+    __slots__ = ("origin", "track")
+
+    def __init__(self, origin: CounterOrigin, power_limit_w: float | None) -> None:
+        self.origin = origin
+        self.track = CounterTrack(origin.calibration, power_limit_w=power_limit_w, ahead_j=origin.ahead_j)
+        if origin.read is not None:
+            self.track.add(origin.read)
+
+    def mark(self, at_s: float, *, final: bool) -> Mark | None:
+        mark = self.track.mark(at_s, final=final)
+        if mark is None or self.origin.read is None:
+            return mark
+        origin = self.origin
+        return replace(
+            mark,
+            total_j=mark.total_j + origin.total_j,
+            floor_j=mark.floor_j + origin.total_j,
+            ceiling_j=mark.ceiling_j + origin.total_j,
+            gap_s=mark.gap_s + origin.gap_s,
+            gap_j=mark.gap_j + origin.gap_j,
+            resets=mark.resets + origin.resets,
+            load=Moments(*(a + b for a, b in zip(mark.load, origin.load, strict=True))),
+            origin_j=mark.origin_j - origin.total_j,
+        )
+
+    def successor(self, power_limit_w: float | None) -> _Track:
+        """A fresh track that goes on from here, knowing of the reads so far only what they came to."""
+        track, origin, edge, read = self.track, self.origin, self.track.latest, self.track.last_read
+        if edge is None or read is None:
+            return _Track(replace(origin, calibration=track.calibration), power_limit_w)
+        load = track.load_at(read.at_s)
+        came_to = CounterOrigin(
+            calibration=track.calibration,
+            total_j=edge.total_j + origin.total_j,
+            gap_s=edge.gap_s + origin.gap_s,
+            gap_j=edge.gap_j + origin.gap_j,
+            resets=track.resets + origin.resets,
+            ahead_j=track.ahead_j,
+            load=Moments(*(a + b for a, b in zip(load, origin.load, strict=True))),
+            read=read,
+        )
+        return _Track(came_to, power_limit_w)
+
+
 class Instant:
     """A moment at which the totals of all counters are wanted. ``marks`` is whole once ``ready`` is true."""
 
     __slots__ = ("at_s", "marks", "ready", "waiting")
 
-    def __init__(self, at_s: float, waiting: Sequence[str]) -> None:
+    def __init__(self, at_s: float, waiting: Mapping[str, _Track]) -> None:
         self.at_s = at_s
         self.marks: dict[str, Mark] = {}
-        self.waiting = set(waiting)
+        self.waiting = dict(waiting)
         self.ready = not self.waiting
 
 
@@ -37,9 +87,11 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tracks: dict[str, CounterTrack] = {}
+        self._tracks: dict[str, _Track] = {}
+        self._limits_w: dict[str, float | None] = {}
         self._read_s: dict[str, float] = {}
-        self._instants: list[Instant] = []
+        self.instants: list[Instant] = []
+        """Those that are waited for."""
         self._known: dict[str, Calibration] = {}
 
     def know(self, source_id: str, calibration: Calibration) -> None:
@@ -50,25 +102,51 @@ class Counters:
     def learned(self) -> dict[str, Calibration]:
         """What is known of every counter by now."""
         with self._lock:
-            return {source_id: track.calibration for source_id, track in self._tracks.items()}
+            return {source_id: track.track.calibration for source_id, track in self._tracks.items()}
 
     def shape(self, sources: Sequence[EnergySource]) -> None:
         """Keep a track for each of these that is a counter; the track of one that comes back goes on."""
         with self._lock:
             for source in sources:
                 if source.method == "counter" and source.id not in self._tracks:
-                    self._tracks[source.id] = CounterTrack(
-                        self._known.get(source.id) or _beforehand(source), power_limit_w=source.power_limit_w
-                    )
+                    known = self._known.get(source.id) or _beforehand(source)
+                    self._limits_w[source.id] = source.power_limit_w
+                    self._tracks[source.id] = _Track(CounterOrigin(calibration=known), source.power_limit_w)
+
+    def renew(self) -> None:
+        """Begin every track anew where it has come to, so that its ``origin`` says all that is to be known of before.
+
+        An instant that is waited for keeps the track that it was asked of.
+        """
+        with self._lock:
+            for source_id, track in self._tracks.items():
+                self._tracks[source_id] = track.successor(self._limits_w[source_id])
+
+    def origin(self, source_id: str) -> CounterOrigin | None:
+        """How the track of a counter began; None where there is none."""
+        with self._lock:
+            track = self._tracks.get(source_id)
+            return None if track is None else track.origin
+
+    def resume(self, source: EnergySource, origin: CounterOrigin) -> None:
+        """Begin the track of a counter where another one had come to."""
+        with self._lock:
+            self._limits_w[source.id] = source.power_limit_w
+            self._tracks[source.id] = _Track(origin, source.power_limit_w)
+            if origin.read is not None:
+                self._read_s[source.id] = origin.read.after_s
 
     def take(self, source_id: str, read: CounterRead) -> None:
         """Take one read of a counter, in order of time; NaN for one that failed."""
         with self._lock:
-            track = self._tracks.get(source_id)
-            if track is None:
+            newest = self._tracks.get(source_id)
+            if newest is None:
                 return
+            asked = (instant.waiting.get(source_id) for instant in self.instants)
+            before = {id(track): track for track in asked if track is not None and track is not newest}
             try:
-                track.add(read)
+                for track in (newest, *before.values()):
+                    track.track.add(read)
             except ValueError as error:
                 log.warning("resmon: a read of %s is left out: %s", source_id, error)
                 return
@@ -83,55 +161,70 @@ class Counters:
     def instant(self, at_s: float) -> Instant:
         """Ask for the totals at this instant. They are known once the counters have moved on after it."""
         with self._lock:
-            instant = Instant(at_s, tuple(self._tracks))
+            instant = Instant(at_s, self._tracks)
             if not instant.ready:
-                self._instants.append(instant)
+                self.instants.append(instant)
                 self._settle(at_s)
             return instant
 
     @property
     def unsettled(self) -> set[str]:
         """The counters that have to be read again for the instants that are waited for."""
-        if not self._instants:
+        if not self.instants:
             return set()
         with self._lock:
-            return set().union(*(instant.waiting for instant in self._instants))
+            return set().union(*(instant.waiting for instant in self.instants))
+
+    @property
+    def patience_s(self) -> float:
+        """How long the counters that an instant waits for are worth polling; 0 where none does."""
+        with self._lock:
+            waiting = set().union(*(instant.waiting for instant in self.instants))
+            return max((self._tracks[source_id].track.patience_s for source_id in waiting), default=0.0)
+
+    @property
+    def poll_gap_s(self) -> float:
+        """How long to rest between two polls of the counters that an instant waits for: as the quickest asks for."""
+        with self._lock:
+            waiting = set().union(*(instant.waiting for instant in self.instants))
+            gaps = [self._tracks[source_id].track.calibration.poll_gap_s for source_id in waiting]
+        return min(gaps, default=MAX_POLL_GAP_S)
 
     def settle(self, now_s: float) -> None:
         """Mark what is known by now, and what has been waited for long enough."""
-        if self._instants:
+        if self.instants:
             with self._lock:
                 self._settle(now_s)
 
     def _settle(self, now_s: float) -> None:
-        for instant in self._instants:
-            for source_id in tuple(instant.waiting):
-                track = self._tracks[source_id]
+        for instant in self.instants:
+            for source_id, held in tuple(instant.waiting.items()):
+                track = held.track
                 # A counter that nobody has watched yet is polled on: its period is known from the first windows then.
                 settled = track.settled(instant.at_s) and track.calibration.known
                 if settled or now_s > instant.at_s + track.patience_s:
-                    instant.waiting.discard(source_id)
-                    mark = self._mark(source_id, instant.at_s, final=True)
+                    del instant.waiting[source_id]
+                    mark = self._mark(source_id, held, instant.at_s, final=True)
                     if mark is not None:
                         instant.marks[source_id] = mark
             instant.ready = not instant.waiting
-        self._instants = [instant for instant in self._instants if not instant.ready]
+        self.instants = [instant for instant in self.instants if not instant.ready]
 
-    def _mark(self, source_id: str, at_s: float, *, final: bool) -> Mark | None:
+    def _mark(self, source_id: str, track: _Track, at_s: float, *, final: bool) -> Mark | None:
         if at_s - self._read_s.get(source_id, float("-inf")) > UNSEEN_S:
             return None
-        return self._tracks[source_id].mark(at_s, final=final)
+        return track.mark(at_s, final=final)
 
     def look(self, at_s: float) -> Mapping[str, Mark]:
         """The totals at an instant of a window that is still open; binds nothing."""
         with self._lock:
-            looks = {source_id: self._mark(source_id, at_s, final=False) for source_id in self._tracks}
+            looks = {name: self._mark(name, track, at_s, final=False) for name, track in self._tracks.items()}
         return {source_id: mark for source_id, mark in looks.items() if mark is not None}
 
     def after_fork(self) -> None:
         """In a forked child: the lock may be held by a thread that is not here."""
         self._lock = threading.Lock()
-        self._instants = []
+        self.instants = []
 
 
 def _beforehand(source: EnergySource) -> Calibration:

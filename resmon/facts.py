@@ -71,8 +71,9 @@ class EnergySource:
     person reads (``"GPU 0"``). A source with ``method="counter"`` names a channel in joules that grows (a decrease
     means that it was reset); the others name channels in watts. ``low_channel`` and ``high_channel`` bound the power
     where it is only estimated. ``gain_error`` is the relative 1-sigma gain error of the sensor.
-    ``period_s`` is how often a counter moves on, where that is known beforehand. ``sampled_fraction`` is how much of
-    the time the sensor looks. ``power_limit_w`` bounds what the device can draw,
+    ``absolute`` says that every process reads the same joules from the counter (a sensor that unwraps one for itself
+    counts from its own start). ``period_s`` is how often a counter moves on, where that is known beforehand.
+    ``sampled_fraction`` is how much of the time the sensor looks. ``power_limit_w`` bounds what the device can draw,
     where that is known. ``times`` names the channels with the instants just before and just after the read.
     """
 
@@ -87,6 +88,7 @@ class EnergySource:
     low_channel: str | None = None
     high_channel: str | None = None
     gain_error: float = 0.05
+    absolute: bool = False
     sampled_fraction: float = 1.0
     period_s: float | None = None
     power_limit_w: float | None = None
@@ -161,7 +163,8 @@ class HostReading:
 class GpuReading:
     """One GPU (or MIG slice) at one instant.
 
-    ``memory_own_bytes`` is what this process and its children hold; ``None`` where a container hides the pids.
+    ``memory_own_bytes`` is what this process and its children hold, ``other_processes`` how many others use it:
+    ``None`` where a container hides the pids.
     ``throttle`` is the driver's bit mask of active clock-event reasons.
     """
 
@@ -169,6 +172,7 @@ class GpuReading:
     utilization: float | None = None
     memory_used_bytes: float | None = None
     memory_own_bytes: float | None = None
+    other_processes: float | None = None
     allocator_allocated_bytes: float | None = None
     allocator_reserved_bytes: float | None = None
     allocator_peak_bytes: float | None = None

@@ -7,12 +7,12 @@ and the last value of every counter.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from resmon.blocks import Block, Row, Schema, Tier, column_stats
 from resmon.facts import Channel
+from resmon.news import News
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +21,9 @@ Stat = Literal["mean", "min", "max"]
 
 FOLD_S = 10.0
 """Length of a bucket of the middle tier."""
+FOLD_TOGETHER = 6
+"""How many buckets are folded together: what is seldom done runs on cold caches each time, and nobody reads a folded
+row while the rows it is made of are still held."""
 FOLD_ROWS = 18
 """How many buckets of the middle tier make one of the old tier (three minutes)."""
 MAX_BYTES = 64 * 2**20
@@ -84,10 +87,12 @@ class History:
         self._block: Block | None = None
         self._bucket_first = 0
         self._bucket_end_s = float("-inf")
+        self._ended: list[tuple[Block, int, int]] = []
         self._middle_first = 0
-        self._news = threading.Condition()
-        self._waiting = 0
+        self.news = News()
         self.rows = 0
+        self.bring_up: Callable[[], None] = lambda: None
+        """Has the writer add what it has not written yet. Every reading of the history calls it first."""
 
     @property
     def schema(self) -> Schema | None:
@@ -102,6 +107,7 @@ class History:
     @property
     def newest_s(self) -> float | None:
         """Time of the newest row; None before the first."""
+        self.bring_up()
         blocks = self._raw.blocks
         for block in reversed(blocks):
             if block.rows:
@@ -110,6 +116,7 @@ class History:
 
     def around(self, channel_id: str, at_s: float) -> tuple[Row | None, Row | None]:
         """The nearest rows at or before and at or after an instant in which the channel is known."""
+        self.bring_up()
         before = after = None
         for tier in (self._raw, self._middle, self._old):
             before = before or tier.known_before(channel_id, at_s)
@@ -133,7 +140,8 @@ class History:
 
     def set_channels(self, channels: Sequence[Channel]) -> None:
         """Start a new layout. Writer only; the rows written so far keep theirs."""
-        self._fold_bucket()
+        self._end_bucket()
+        self._fold_buckets()
         self._schema = Schema(channels)
         self._folding = _Folding(self._schema)
         self._bucket_end_s = float("-inf")
@@ -146,30 +154,36 @@ class History:
         else:
             self._begin_bucket(at_s, values)
         self.rows += 1
-        if self._waiting:
-            with self._news:
-                self._news.notify_all()
+        if self.news.awaited:
+            self.news.tell()
 
     def _begin_bucket(self, at_s: float, values: Sequence[float]) -> None:
         assert self._schema is not None, "set_channels comes first"
-        self._fold_bucket()
+        self._end_bucket()
+        if len(self._ended) >= FOLD_TOGETHER or self._block is None or self._block.rows == self._block.capacity:
+            self._fold_buckets()  # in time: with a new block the oldest rows may go
         self._raw.write(self._schema, at_s, values)
         self._block = self._raw.blocks[-1]
         self._bucket_first = self._block.rows - 1
         self._bucket_end_s = at_s + FOLD_S
 
-    def _fold_bucket(self) -> None:
-        if not self._raw.blocks or self._folding is None:
+    def _end_bucket(self) -> None:
+        block = self._block
+        if block is None or block.schema is not self._schema or self._bucket_first >= block.rows:
             return
-        block = self._raw.blocks[-1]
-        first, last = self._bucket_first, block.rows
-        if first >= last or block.schema is not self._schema:
-            return
-        self._bucket_first = last
+        self._ended.append((block, self._bucket_first, block.rows))
+        self._bucket_first = block.rows
+
+    def _fold_buckets(self) -> None:
+        ended, self._ended = self._ended, []
+        for bucket in ended:
+            self._fold(bucket)
+
+    def _fold(self, bucket: tuple[Block, int, int]) -> None:
         folding = self._folding
-        self._middle.write(
-            folding.schema, block.times(first, last)[-1], folding.fold([(block, first, last)], suffix=False)
-        )
+        assert folding is not None, "a bucket has rows, and they have a layout"
+        block, first, last = bucket
+        self._middle.write(folding.schema, block.times(first, last)[-1], folding.fold([bucket], suffix=False))
         folded = self._middle.blocks[-1]
         if folded.rows == 1:
             self._middle_first = 0
@@ -180,20 +194,16 @@ class History:
 
     def wait(self, rows: int, timeout_s: float) -> bool:
         """Block until more than ``rows`` rows were ever written; False after ``timeout_s`` seconds."""
-        with self._news:
-            self._waiting += 1
-            try:
-                return self._news.wait_for(lambda: self.rows > rows, timeout_s)
-            finally:
-                self._waiting -= 1
+        # Brought up after it is known that somebody waits: no row can slip between.
+        return self.news.wait_for(lambda: self.rows > rows, timeout_s, first=self.bring_up)
 
     def wake(self) -> None:
         """Let every waiter look again, without a new row."""
-        with self._news:
-            self._news.notify_all()
+        self.news.tell()
 
     def view(self, start_s: float = float("-inf"), end_s: float = float("inf")) -> HistoryView:
         """The rows with ``start_s <= time <= end_s``: raw where they are still held, coarser before."""
+        self.bring_up()
         oldest_s = self._raw.oldest_s
         if oldest_s == float("inf"):
             return HistoryView(())  # asked before the first row: what is written meanwhile is for the next view
@@ -207,8 +217,7 @@ class History:
 
     def after_fork(self) -> None:
         """In a forked child: a lock that some other thread held would never be given back."""
-        self._news = threading.Condition()
-        self._waiting = 0
+        self.news.after_fork()
 
 
 class HistoryView:

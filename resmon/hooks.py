@@ -6,16 +6,19 @@ import ast
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from IPython.display import DisplayHandle, display
 
+from resmon import rankcells
 from resmon.cells import Cell, CellLog
 from resmon.monitor import Monitor
-from resmon.options import CellOptions, split_cell
+from resmon.options import CellOptions, cell_usage, split_cell
 from resmon.results import Measurement
 from resmon.views import escape, text
 from resmon.views.line import LiveLine, on_terminal
@@ -23,6 +26,8 @@ from resmon.views.live import Live
 from resmon.windows import Window, describe_error
 
 if TYPE_CHECKING:
+    from resmon.distributed.launched import Run
+    from resmon.rankboard import RankBoard
     from resmon.views.panel import Panel
 
 log = logging.getLogger("resmon")
@@ -42,6 +47,7 @@ class _Running:
     handle: DisplayHandle | None = None
     runs: list[Window] = field(default_factory=list)
     wraps: bool = False
+    run: Run | None = None
 
 
 class CellHooks(ast.NodeTransformer):
@@ -63,11 +69,13 @@ class CellHooks(ast.NodeTransformer):
         self.shell.events.register("pre_run_cell", self.before)
         self.shell.events.register("post_run_cell", self.after)
         self.shell.ast_transformers.append(self)
+        self.monitor.on_ranks.append(self.ranks_began)
 
     def unregister(self) -> None:
         self.shell.events.unregister("pre_run_cell", self.before)
         self.shell.events.unregister("post_run_cell", self.after)
         self.shell.ast_transformers.remove(self)
+        self.monitor.on_ranks.remove(self.ranks_began)
         self.shell.user_ns.pop(RUNS_NAME, None)
         self.live.close()
         for running in self._stack:
@@ -91,9 +99,14 @@ class CellHooks(ast.NodeTransformer):
         options, first_line = split_cell(info.raw_cell or "")
         number = self._number() if info.store_history else None
         title = (options.name if options else "") or first_line
-        window = self.monitor.measure(title) if self.monitor.running else Window(self.monitor, title)
+        # A cell that nobody asked about is left as it is: its GPU work may go on while the next one runs.
+        if self.monitor.running:
+            window = self.monitor.measure(title, synchronize=options is not None)
+        else:
+            window = Window(self.monitor, title)
+            window.notes.append("measuring was stopped; %resmon start begins again")
         cell = self.cells.start(number, title, window)
-        running = _Running(cell, options, wraps=options is not None and options.repeat > 1)
+        running = _Running(cell, options, wraps=options is not None and (options.repeat > 1 or options.ranks > 0))
         self._stack.append(running)
         self.monitor.set_idle(idle=False)
         if options is not None and not options.quiet and self._somebody_watches():
@@ -134,6 +147,23 @@ class CellHooks(ast.NodeTransformer):
             if running.panel is not None:
                 self.live.close_view(running.panel)
 
+    def ranks_began(self, _board: RankBoard) -> None:
+        """A run of ranks begins in a cell: from here on it is shown as if the cell began with ``%%resmon``.
+
+        A run that another thread begins waits for a view: displays belong to the main thread.
+        """
+        if not self._stack or threading.current_thread() is not threading.main_thread():
+            return
+        running = self._stack[-1]
+        if running.options is not None:
+            return  # it is shown, or was asked to be quiet
+        running.options = CellOptions()
+        try:
+            if self._somebody_watches():
+                self._show_live(running)
+        except Exception:  # whatever a front end does, the run begins
+            log.exception("resmon: the live panel could not be shown")
+
     def _number(self) -> int:
         """The number of the cell that begins. IPython 9.18 counts on before this hook, earlier ones after it."""
         inputs = self.shell.history_manager
@@ -144,7 +174,8 @@ class CellHooks(ast.NodeTransformer):
         measurement = running.cell.measurement
         runs = [m for m in (window.measurement for window in running.runs) if m is not None]
         if options.variable is not None:
-            self.shell.user_ns[options.variable] = runs if options.repeat > 1 else measurement
+            result = running.run if options.ranks else runs if options.repeat > 1 else measurement
+            self.shell.user_ns[options.variable] = result
         if measurement is None or options.quiet:
             return
         bundle = self._summary(measurement, running, runs)
@@ -161,15 +192,15 @@ class CellHooks(ast.NodeTransformer):
             from resmon.comparison import compare
 
             table = compare(runs, names=[f"run {i}" for i in range(1, len(runs) + 1)])._repr_mimebundle_()
-            bundle = {mime: f"{part}\n{table[mime]}" if mime in table else part for mime, part in bundle.items()}
+            bundle = {mime: f"{part}\n\n{table[mime]}" if mime in table else part for mime, part in bundle.items()}
         return bundle
 
-    # -- --repeat --------------------------------------------------------------------------------------------------
+    # -- --repeat and --ranks --------------------------------------------------------------------------------------
 
     def visit(self, node: ast.AST) -> ast.AST:
-        """IPython's AST transformer: with ``--repeat`` the body of the cell becomes the body of a loop.
+        """IPython's AST transformer: the body of the cell becomes that of a loop, or of a function that ranks run.
 
-        A loop in the syntax tree leaves lines, ``await`` and nested magics as they are, and one traceback.
+        In the syntax tree, lines stay what they are, ``await`` and nested magics too, and there is one traceback.
         """
         running = self._stack[-1] if self._stack else None
         if running is None or not running.wraps or not isinstance(node, ast.Module) or not node.body:
@@ -177,6 +208,9 @@ class CellHooks(ast.NodeTransformer):
         running.wraps = False
         options = running.options
         assert options is not None
+        if options.ranks:
+            self._put_on_ranks(node, running, options)
+            return node
         self.shell.user_ns[RUNS_NAME] = self._runs(running, options.repeat)
         loop = ast.For(
             target=ast.Name(id=RUNS_NAME, ctx=ast.Store()),
@@ -187,6 +221,33 @@ class CellHooks(ast.NodeTransformer):
         ast.copy_location(loop, node.body[0])
         node.body = [ast.fix_missing_locations(loop)]
         return node
+
+    def _put_on_ranks(self, module: ast.Module, running: _Running, options: CellOptions) -> None:
+        if not rankcells.valid(module):
+            return  # IPython refuses it, as any other cell
+        wrong = rankcells.refusal(module)
+        needed = frozenset[str]() if wrong else rankcells.needed_names(module.body)
+        if wrong:
+            module.body = [ast.copy_location(ast.Pass(), module.body[0])]  # not run: only where the error stands
+
+        def launch(body: FunctionType) -> list[Any]:
+            __tracebackhide__ = True
+            self.shell.user_ns.pop(rankcells.BODY_NAME, None)
+            if wrong:
+                raise cell_usage(f"--ranks: {wrong}")
+            from resmon.distributed.cell import CellCall
+            from resmon.distributed.launch import launch
+
+            name = options.name or running.cell.label
+            try:
+                running.run = launch(CellCall(body, needed, name), ranks=options.ranks, output=options.output)
+            except BaseException as error:
+                running.run = getattr(error, "run", None)
+                raise
+            return running.run.results
+
+        self.shell.user_ns[RUNS_NAME] = launch
+        rankcells.as_function(module, RUNS_NAME)
 
     def _runs(self, running: _Running, count: int) -> Iterator[int]:
         for i in range(1, count + 1):
@@ -226,22 +287,23 @@ class CellHooks(ast.NodeTransformer):
             return
         running.handle = display(running.panel, display_id=True)
 
-    def show_session_panel(self, place: Any = None) -> None:
-        """The session's panel, made on first use, shown here or in ``place`` (a sidecar)."""
+    def show_session_panel(self, place: Any = None) -> bool:
+        """The session's panel, made on first use, shown here or in ``place`` (a sidecar). False where there is none."""
         if getattr(self.shell, "kernel", None) is None:
             print("resmon: the live panel needs a Jupyter front end. " + escape.plain(self.monitor.session_energy()))
-            return
+            return False
         if self._session_panel is None or self._session_panel.comm is None:
             try:
                 self._session_panel = self.live.open_panel("session")
             except ImportError as error:
                 print(f"resmon: no live panel: {escape.plain(error)}. {_NO_WIDGETS}")
-                return
+                return False
         if place is None:
             display(self._session_panel)
-            return
+            return True
         with place:
             display(self._session_panel)
+        return True
 
 
 _NO_WIDGETS = "(for the live panel: pip install anywidget, restart the kernel, reload the page)"

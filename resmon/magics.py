@@ -11,9 +11,10 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from resmon import __version__, units
 from resmon.errors import MonitorError
+from resmon.facts import SensorStatus
 from resmon.hooks import CellHooks
 from resmon.monitor import Monitor
-from resmon.options import CELL_OPTIONS, WORDS, parse_cell_options, strip_magic, usage
+from resmon.options import WORDS, completions, file_name, parse_cell_options, strip_magic, usage
 from resmon.process import get_monitor
 from resmon.views import escape, reports
 from resmon.views.live import Live
@@ -47,11 +48,16 @@ class ResmonMagics(Magics):
         %resmon start        measure again
         %resmon status       one line: what is running
 
-        %%resmon [NAME] [-o VAR] [--quiet] [--repeat N]
+        %%resmon [NAME] [-o VAR] [--quiet] [--repeat N] [--ranks N [--output first|all]]
             This cell: a live panel while it runs, then a summary that stays in the saved notebook.
-            -o VAR      put the Measurement into this variable (with --repeat: the list of them)
+            -o VAR      put the Measurement into this variable (with --repeat: the list of them; with --ranks: the run)
             --quiet     show nothing; measure all the same
             --repeat N  run the cell N times and show each run beside the others
+            --ranks N   run the cell on N ranks: processes of their own, as torchrun starts them. Imports, and the
+                        globals that the cell names, travel with it; what it assigns stays in the ranks. The value of
+                        its last expression, one for each rank, is the value of the cell. -o VAR receives the run:
+                        VAR.results, VAR.measurement, VAR.ranks, VAR.logs
+            --output first|all  with --ranks: show what rank 0 prints (first), or what every rank prints
         """
         if cell is None:
             return self._extension.line(line)
@@ -110,7 +116,7 @@ class Extension:
             print(f"resmon: a line under every cell longer than 2 s: {rest[0]}")
             return None
         if word == "record":
-            self._record(line.split(maxsplit=1)[1].strip() if rest else "")
+            self._record(file_name(line.split(maxsplit=1)[1].strip()) if rest else "")
             return None
         if rest:
             raise usage(f"{word or '%resmon'} takes no {' '.join(rest)!r}")
@@ -121,12 +127,15 @@ class Extension:
             raise usage("record takes a file name, or off")
         if path == "off":
             trace = self.monitor.end_trace()
-            print(
-                "resmon: no trace was being written" if trace is None else f"resmon: {trace.rows} rows in {trace.path}"
-            )
+            if trace is None:
+                print("resmon: no trace was being written")
+            else:
+                print(f"resmon: {trace.notice or f'{trace.rows} rows in {trace.path}'}")
             return
         try:
             self.monitor.record_trace(path)
+        except FileExistsError:
+            raise UsageError(f"%resmon record: {path} exists already; name another file") from None
         except (OSError, MonitorError) as error:
             raise UsageError(f"%resmon record: {path}: {getattr(error, 'strerror', None) or error}") from None
         print(f"resmon: every raw reading goes to {path}; %resmon record off ends it")
@@ -141,7 +150,9 @@ class Extension:
             print("resmon: docking needs sidecar: pip install sidecar, then reload the page. Here is the panel:")
             self.hooks.show_session_panel()
             return
-        self.hooks.show_session_panel(Sidecar(title="resmon", anchor="split-right"))
+        if self.hooks.show_session_panel(Sidecar(title="resmon", anchor="split-right")):
+            # Nothing tells from here whether the front end has a side: in Notebook 7 the panel would be nowhere.
+            print("resmon: the panel is docked at the right; where nothing shows there (Notebook 7), use %resmon")
 
     def _cells(self) -> reports.Report:
         return reports.cells_report([cell for cell in self.hooks.cells if cell.state != "running"])
@@ -151,7 +162,10 @@ class Extension:
         front_end = reports.front_end_statuses(
             in_kernel=kernel is not None, subshells=self.hooks.subshells, panel_answered=self.hooks.panel_answered
         )
-        return reports.doctor_report([*self.monitor.sensors, *front_end])
+        stopped = SensorStatus(
+            name="monitor", state="unavailable", cause="stopped: no sensor is read", remedy="%resmon start"
+        )
+        return reports.doctor_report([*(self.monitor.sensors if self.monitor.running else [stopped]), *front_end])
 
     def _stop(self) -> None:
         self.monitor.stop()
@@ -170,7 +184,7 @@ class Extension:
             return
         started_s = self.monitor.started_s or 0.0
         span_s = self.monitor.clock.now() - started_s
-        share = units.format_percent((sampler.cpu_s + sampler.views_cpu_s) / span_s if span_s > 0 else None)
+        share = units.format_percent(sampler.overhead_s / span_s if span_s > 0 else None)
         print(
             f"resmon: running for {units.format_duration_words(span_s)}, {1 / self.monitor.interval_s:g} Hz, "
             f"{sampler.ticks} samples, {sampler.missed} missed, {share} of a core; {self.hooks.cells.total} cells, "
@@ -198,13 +212,7 @@ def greeting(monitor: Monitor) -> str:
 
 
 def _complete(_shell: object, event: CompletionContext) -> list[str]:
-    line = event.line  # type: ignore[attr-defined]  # IPython passes a Bunch with the line and the symbol
-    if line.lstrip().startswith("%%"):
-        return list(CELL_OPTIONS)
-    words = line.split()
-    if len(words) > 1 and words[1] == "auto" and (len(words) > 2 or line.endswith(" ")):
-        return ["on", "off"]
-    return [word for word in WORDS if word]
+    return completions(event.line)  # type: ignore[attr-defined]  # IPython passes a Bunch with the line and the symbol
 
 
 def load(shell: InteractiveShell) -> None:

@@ -8,46 +8,41 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
-from resmon.blocks import Row
 from resmon.boards import Boards
+from resmon.calibration_reading import read_board_calibration
 from resmon.clock import Clock, DrivenClock, MonotonicClock
 from resmon.errors import MonitorError, ResmonWarning
-from resmon.facts import HOST, Device, GpuReading, HostReading, Limits, Sample, SensorStatus
-from resmon.history import History, HistoryView
-from resmon.plan import CPU_S, MISSED
+from resmon.facts import EnergySource, SensorStatus
+from resmon.history import History
+from resmon.rankboard import RankBoard
+from resmon.ranks import RankUse
+from resmon.readings import Readings
 from resmon.record import FlightRecord
-from resmon.results import Energy
+from resmon.results import Energy, EnergyComponent, Factors
 from resmon.sampler import Sampler
-from resmon.sensors import Sensor, Sensors, default_sensors
-from resmon.sensors.wording import why_nothing_is_measured
-from resmon.spans import span_energy
+from resmon.sensors import Apart, Sensor, Sensors, default_sensors
+from resmon.span_energy import span_energy
 from resmon.trace import TraceWriter
-from resmon.windows import Window
+from resmon.windows import Window, Windows
 
 log = logging.getLogger("resmon")
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.01, 60.0
-NEVER_COVERED = ("PSU", "fans")
-"""Consumers that no sensor inside a machine sees."""
-
-_NO_CHANNEL = ("core_utilization", "cpu_limit_cores", "memory_limit_bytes")
-_HOST_FIELDS = tuple(f.name for f in fields(HostReading) if f.name not in _NO_CHANNEL)
-_GPU_FIELDS = tuple(f.name for f in fields(GpuReading) if f.name != "device")
 
 
-class Monitor:
+class Monitor(Readings):
     """Samples this machine on a small thread and measures spans of work.
 
     interval_s: seconds between samples, 0.01 to 60; ValueError otherwise. sensors: what to read instead of what is
     found on the machine. clock: a clock of one's own; where it is not threaded (``resmon.testing.ManualClock``)
     ticks are taken as it is moved on. record: whether to write the flight record beside the history; by default only
-    for the machine's own sensors.
+    for the machine's own sensors. calibration: a file with the gains of single boards (``docs/calibration.md``) for
+    all energies, CalibrationError for one that is wrong; without it and ``sensors``, ``RESMON_CALIBRATION`` names it.
 
     A context manager; may be started again after ``stop``. In a forked child it is stopped and holds nothing open.
     """
@@ -59,6 +54,7 @@ class Monitor:
         clock: Clock | None = None,
         *,
         record: bool | None = None,
+        calibration: str | os.PathLike[str] | None = None,
     ) -> None:
         if isinstance(interval_s, bool) or not isinstance(interval_s, (int, float)):
             raise TypeError(f"interval_s must be a number of seconds, not {interval_s!r}")
@@ -66,23 +62,29 @@ class Monitor:
             raise ValueError(
                 f"interval_s must be between {MIN_INTERVAL_S} and {MAX_INTERVAL_S:g} seconds, not {interval_s!r}"
             )
+        if sensors is not None and not all(hasattr(sensor, "discover") for sensor in sensors):
+            raise TypeError(f"sensors takes a list of sensors (resmon.testing makes some), not {sensors!r}")
+        if clock is not None and not hasattr(clock, "threaded"):
+            raise TypeError(f"clock takes a clock such as resmon.testing.ManualClock(), not {clock!r}")
         self.clock: Clock = clock or MonotonicClock()
         self.interval_s = float(interval_s)
         self.meter_id = f"monitor {os.urandom(4).hex()}"
         self._all = default_sensors() if sensors is None else Sensors(quick=tuple(sensors))
         self._history = History()
         self.sampler = Sampler((), self._history, self.clock, self.interval_s)
-        self.sampler.after_tick.append(self._finish_windows)
         self._wants_record = (clock is None and sensors is None) if record is None else record
         self._record: FlightRecord | None = None
         self._trace: TraceWriter | None = None
-        self._windows: set[Window] = set()
-        self._closed: list[Window] = []
-        self._boards = Boards()
+        self._windows = Windows(self.sampler)
+        gains = None if calibration is None else read_board_calibration(Path(calibration))
+        self._boards = Boards(gains=gains, look=sensors is None)
+        self.rank_boards: tuple[RankBoard, ...] = ()
+        self.on_ranks: list[Callable[[RankBoard], None]] = []
         self._lock = threading.RLock()
         self._looking: threading.Thread | None = None
         self._running = False
         self._started_s: float | None = None
+        self._factors = Factors()
         _monitors.add(self)
 
     def __repr__(self) -> str:
@@ -132,7 +134,7 @@ class Monitor:
             if not self._running:
                 return
             self.end_trace()
-            for window in tuple(self._windows):
+            for window in self._windows.made():
                 window.notes.append("closed because the monitor was stopped")
                 window.close()
             self._running = False
@@ -144,8 +146,11 @@ class Monitor:
                 ended = True
             self.sampler.counters.settle(float("inf"))
             self._boards.keep(self.sampler.counters)
-            self._finish_windows(float("inf"))
+            self._windows.finish(float("inf"))
         if looking is not None and looking is not threading.current_thread():
+            for sensor in self._all.slow:
+                if isinstance(sensor, Apart):
+                    sensor.close()  # a look that hangs ends with it
             looking.join(2.0)
         with self._lock:
             if ended:
@@ -207,7 +212,7 @@ class Monitor:
         self._lock = threading.RLock()
         self._running = False
         self._looking = None
-        self._windows = set()
+        self._windows = Windows(self.sampler)
         self.sampler.after_fork()
         self._history.after_fork()
 
@@ -220,16 +225,19 @@ class Monitor:
         """Sample at the idle rate while nothing runs that anybody watches."""
         self.sampler.set_interval(max(self.interval_s, idle_interval_s) if idle else self.interval_s)
 
-    def record_trace(self, path: str | os.PathLike[str], note: str = "") -> None:
+    def record_trace(self, path: str | os.PathLike[str], note: str = "", *, synthetic: bool = False) -> None:
         """Write every raw reading to ``path`` from now on, until ``end_trace`` or ``stop``.
+
+        ``synthetic`` says that no device is measured (sensors or a driver that play a script): every view of a replay
+        shows it.
 
         Raises FileExistsError for a file that exists, OSError where it cannot be made, MonitorError while another
         trace is being written.
         """
         if self._trace is not None:
             raise MonitorError(f"a trace is being written to {self._trace.path}; end it first")
-        self._trace = TraceWriter(Path(path), note=note)
-        self.sampler.add_writer(self._trace)
+        self._trace = TraceWriter(Path(path), note=note, synthetic=synthetic)
+        self.sampler.add_writer(self._trace, exact=True)
         self._tick_now()
 
     def end_trace(self) -> TraceWriter | None:
@@ -243,11 +251,9 @@ class Monitor:
 
     def _tick_now(self) -> None:
         """One more row, so that the shortest trace has its first and its last instant; waits 1 s at most."""
-        rows = self._history.rows
         if self.clock.threaded:
-            self.sampler.request()
             if self.sampler.running:
-                self._history.wait(rows, 1.0)
+                self.sampler.read_now(1.0)
         elif self._running:
             self._driver().read_edge(self.sampler)
 
@@ -255,134 +261,60 @@ class Monitor:
         """Write a JSON-ready fact to the flight record, if there is one. Never cell text: it can hold secrets."""
         self.sampler.note({**event, "at_s": self.clock.now()})
 
-    # -- what was read ---------------------------------------------------------------------------------------------
-
-    @property
-    def started_s(self) -> float | None:
-        """When sampling first began, on the monitor's clock; None before."""
-        return self._started_s
-
-    @property
-    def sensors(self) -> tuple[SensorStatus, ...]:
-        """The status of every sensor: available or why not, and what would mend it."""
-        found: list[SensorStatus] = []
-        taken_in = self.sampler.sensors
-        stalled = self.sampler.stalled
-        for sensor in (*self._all.quick, *self._all.slow):
-            failure = self.sampler.failures.get(sensor.name)
-            if stalled is not None and stalled[0] == sensor.name:
-                cause = f"has not answered for {stalled[1]:.0f} s" if stalled[1] >= 1 else "does not answer"
-                found.append(SensorStatus(name=sensor.name, state="lost", cause=cause))
-            elif failure is not None:
-                found.append(failure)
-            elif sensor in taken_in or self._looking is None:
-                found.extend(sensor.status)
-            else:
-                found.append(SensorStatus(name=sensor.name, state="looking", detail="looking…"))
-        if self._record_text():
-            found.append(SensorStatus(name="record", state="degraded", cause=self._record_text()))
-        return tuple(found)
-
-    def _record_text(self) -> str:
-        return "" if self._record is None else self._record.notice
-
-    @property
-    def limits(self) -> Limits | None:
-        """What this process may really use of the machine; None before the first look."""
-        return self._all.limits()
-
-    def host_device(self) -> Device | None:
-        """The machine itself."""
-        return next((d for d in self.sampler.devices if d.kind == "host"), None)
-
-    def gpu_devices(self) -> tuple[Device, ...]:
-        """GPUs and MIG slices in the order in which this process sees them."""
-        return tuple(d for d in self.sampler.devices if d.kind != "host")
-
-    def why_not_measured(self) -> str:
-        """Why the CPU's energy is not measured; empty where it is."""
-        if any(source.kind == "cpu" and source.basis == "measured" for source in self.sampler.sources):
-            return ""
-        return why_nothing_is_measured(self.sensors)
-
-    def core_count(self) -> int:
-        """How many cores have a channel of their own: those that this process may run on."""
-        return sum(channel.quantity.startswith("core_") for sensor in self._all.quick for channel in sensor.channels)
-
-    def not_covered(self) -> tuple[str, ...]:
-        """Consumers of energy that nothing here sees."""
-        seen = dict.fromkeys(name for sensor in self.sampler.sensors for name in sensor.not_covered)
-        return (*seen, *NEVER_COVERED)
-
-    def latest(self) -> Sample | None:
-        """The newest sample; None before the first."""
-        newest_s = self._history.newest_s
-        if newest_s is None:
-            return None
-        row, _ = self._history.around(CPU_S, newest_s)
-        return None if row is None else self._sample(row)
-
-    def _sample(self, row: Row) -> Sample:
-        def known(channel_id: str) -> float | None:
-            value = row.value(channel_id)
-            if value != value:
-                value = self.sampler.newest(channel_id)  # not stored
-            return value if value == value else None
-
-        limits = self.limits
-        return Sample(
-            at_s=row.at_s,
-            wall=self.clock.wall(row.at_s),
-            host=HostReading(
-                **{name: known(f"{HOST}.{name}") for name in _HOST_FIELDS},
-                core_utilization=tuple(known(f"{HOST}.core_{i}") for i in range(self.core_count())),
-                cpu_limit_cores=limits.cpu_cores if limits else None,
-                memory_limit_bytes=limits.memory_bytes if limits else None,
-            ),
-            gpus=tuple(
-                GpuReading(device=device, **{name: known(f"{device.id}.{name}") for name in _GPU_FIELDS})
-                for device in self.gpu_devices()
-            ),
-            missed=round(known(MISSED) or 0),
-            resmon_cpu_s=known(CPU_S),
-        )
-
-    def history(self, seconds: float | None = None) -> HistoryView:
-        """What was sampled in the last ``seconds``, or since the start. ValueError for a span that is not positive."""
-        if seconds is None:
-            return self._history.view()
-        if not seconds > 0:
-            raise ValueError(f"seconds must be positive, not {seconds!r}; without it the whole history is returned")
-        return self._history.view(self.clock.now() - seconds)
-
     # -- measuring -------------------------------------------------------------------------------------------------
 
-    def measure(self, name: str = "", items: float | None = None, items_unit: str = "items") -> Window:
+    def measure(
+        self, name: str = "", items: float | None = None, items_unit: str = "items", *, synchronize: bool = True
+    ) -> Window:
         """A context manager around a span of work; ``.measurement`` afterwards. Starts the monitor if needed.
 
         items: how many items (samples, images, tokens) the span processes; may also be set on the window before it
-        closes. Raises ValueError for a negative or non-finite number.
+        closes. synchronize: where torch uses CUDA, wait at both ends for the GPU work handed out before
+        (``torch.cuda.synchronize`` on the devices in use), so that it counts where it belongs; pass False inside a
+        loop that must not wait. Raises ValueError for a negative or non-finite number of items, TypeError for what is
+        no number or no name.
         """
-        if items is not None and not 0 <= items < float("inf"):
-            raise ValueError(f"items must be a finite number >= 0, not {items!r}")
+        window = Window(self, name, items, items_unit, synchronize=synchronize)
         self.start()
-        window = Window(self, name, items, items_unit)
         self._windows.add(window)
         return window
 
     def forget(self, window: Window) -> None:
         """A window was closed: its measurement is built once its closing reading is there, while rows are fresh."""
-        self._windows.discard(window)
-        self._closed.append(window)
-
-    def _finish_windows(self, newest_s: float) -> None:
-        if self._closed:
-            self._closed = [window for window in self._closed if not window.finish(newest_s)]
+        self._windows.close(window)
 
     def open_windows(self) -> tuple[Window, ...]:
         """The windows that are open now, oldest first."""
-        opened = [window for window in tuple(self._windows) if window.opened_s is not None]
+        opened = [window for window in self._windows.made() if window.opened_s is not None]
         return tuple(sorted(opened, key=lambda window: window.opened_s or 0.0))
+
+    def watch_ranks(self, board: RankBoard) -> None:
+        """Take in the ranks of a run that begins: views show them, and measurements of its time have them.
+
+        ``on_ranks`` is called with the board, on this thread.
+        """
+        self.rank_boards = (*self.rank_boards[-7:], board)
+        for call in self.on_ranks:
+            call(board)
+
+    def rank_uses(self, start_s: float, end_s: float) -> tuple[RankUse, ...]:
+        """What the ranks of the runs within a span did; of several runs, one after the other."""
+        return tuple(use for board in self.rank_boards for use in board.uses(start_s, end_s))
+
+    def calibrated(self, source: EnergySource, component: EnergyComponent) -> EnergyComponent:
+        """The component with its board's own gain divided out, where one was imported."""
+        return self._boards.calibrated(source, component)
+
+    @property
+    def factors(self) -> Factors:
+        """What the panel, and the measurements from now on, turn energy into: set it once for a session."""
+        return self._factors
+
+    @factors.setter
+    def factors(self, factors: Factors) -> None:
+        if not isinstance(factors, Factors):
+            raise TypeError(f"factors is a resmon.energy.Factors(carbon=…, price=…), not {factors!r}")
+        self._factors = factors
 
     def session_energy(self) -> Energy:
         """The energy since sampling began."""

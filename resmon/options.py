@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import keyword
+import os
 import re
 import shlex
 from dataclasses import dataclass
+from typing import Literal
 
 from IPython.core.error import UsageError
+from IPython.core.inputtransformer2 import classic_prompt, ipython_prompt
 
 WORDS = {
     "": "the live panel, here",
@@ -20,21 +24,27 @@ WORDS = {
     "status": "one line: what is running",
 }
 CELL_OPTIONS = {
-    "-o": "VAR: put the Measurement into this variable",
+    "-o": "VAR: put the Measurement into this variable (with --ranks: the run)",
     "--quiet": "show nothing; measure all the same",
     "--repeat": "N: run the cell N times and show each run beside the others",
+    "--ranks": "N: run the cell on N ranks, processes of their own",
+    "--output": "first|all: with --ranks, whose output is shown",
 }
 _MAX_REPEAT = 10_000
+_MAX_RANKS = 256
+_USAGE = "%%resmon [NAME] [-o VAR] [--quiet] [--repeat N] [--ranks N [--output first|all]]"
 
 
 @dataclass(frozen=True, slots=True)
 class CellOptions:
-    """What ``%%resmon [NAME] [-o VAR] [--quiet] [--repeat N]`` asks for."""
+    """What a ``%%resmon`` line asks for. ``ranks`` is 0 for a cell that runs in the kernel."""
 
     name: str = ""
     variable: str | None = None
     quiet: bool = False
     repeat: int = 1
+    ranks: int = 0
+    output: Literal["first", "all"] = "first"
 
 
 def usage(wrong: str) -> UsageError:
@@ -46,7 +56,7 @@ def usage(wrong: str) -> UsageError:
 
 def cell_usage(wrong: str) -> UsageError:
     """The same for ``%%resmon``."""
-    lines = [f"%%resmon: {wrong}. Usage: %%resmon [NAME] [-o VAR] [--quiet] [--repeat N]"]
+    lines = [f"%%resmon: {wrong}. Usage: {_USAGE}"]
     lines += [f"  {option:<10}{text}" for option, text in CELL_OPTIONS.items()]
     return UsageError("\n".join(lines))
 
@@ -58,38 +68,78 @@ def parse_cell_options(line: str) -> CellOptions:
     except ValueError as error:
         raise cell_usage(f"{error} in {line.strip()!r}") from None
     names: list[str] = []
-    variable, quiet, repeat = None, False, 1
+    given_options: dict[str, str] = {}
+    quiet = False
     while words:
         word = words.pop(0)
         option, given, value = word.partition("=")
-        if option in ("-o", "--repeat"):
+        if option in ("-o", "--repeat", "--ranks", "--output"):
             if not given:
                 if not words:
                     raise cell_usage(f"{option} needs a value")
                 value = words.pop(0)
-            if option == "-o":
-                variable = _variable(value)
-            else:
-                repeat = _count(value)
+            given_options[option] = value
         elif word == "--quiet":
             quiet = True
         elif word.startswith("-"):
             raise cell_usage(f"unknown option {word!r}")
         else:
             names.append(word)
-    return CellOptions(name=" ".join(names), variable=variable, quiet=quiet, repeat=repeat)
+    if "--ranks" in given_options and "--repeat" in given_options:
+        raise cell_usage("--repeat and --ranks do not go together; call resmon.launch in a loop")
+    if "--output" in given_options and "--ranks" not in given_options:
+        raise cell_usage("--output goes with --ranks")
+    return CellOptions(
+        name=" ".join(names),
+        variable=_variable(given_options["-o"]) if "-o" in given_options else None,
+        quiet=quiet,
+        repeat=_count("--repeat", given_options.get("--repeat", "1"), _MAX_REPEAT),
+        ranks=_count("--ranks", given_options["--ranks"], _MAX_RANKS) if "--ranks" in given_options else 0,
+        output=_whose(given_options.get("--output", "first")),
+    )
+
+
+def file_name(text: str) -> str:
+    """The file that the rest of a line names: quotes taken off, ``~`` expanded. Raises UsageError for open quotes."""
+    try:
+        words = shlex.split(text) if text[:1] in ("'", '"') else [text]
+    except ValueError as error:
+        raise usage(f"{error} in {text!r}") from None
+    if len(words) > 1:
+        raise usage(f"record takes one file name, not {text!r}")
+    return os.path.expanduser("".join(words))  # noqa: PTH111 - it stays the text that the user gave
 
 
 def _variable(value: str) -> str:
-    if not value.isidentifier():
+    if not value.isidentifier() or keyword.iskeyword(value):
         raise cell_usage(f"-o takes the name of a variable, not {value!r}")
     return value
 
 
-def _count(value: str) -> int:
-    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= _MAX_REPEAT:
-        raise cell_usage(f"--repeat takes a whole number from 1 to {_MAX_REPEAT}, not {value!r}")
+def _count(option: str, value: str, most: int) -> int:
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= most:
+        raise cell_usage(f"{option} takes a whole number from 1 to {most}, not {value!r}")
     return int(value)
+
+
+def _whose(value: str) -> Literal["first", "all"]:
+    if value == "first":
+        return "first"
+    if value == "all":
+        return "all"
+    raise cell_usage(f"--output takes first or all, not {value!r}")
+
+
+def completions(line: str) -> list[str]:
+    """What may follow on a line that begins with ``%resmon`` or ``%%resmon``, up to the cursor."""
+    words = line.split()
+    if words and not line[-1:].isspace():
+        words.pop()  # the one that is being written
+    if line.lstrip().startswith("%%"):
+        return ["first", "all"] if words[-1:] == ["--output"] else list(CELL_OPTIONS)
+    if len(words) <= 1:
+        return [word for word in WORDS if word]
+    return {"auto": ["on", "off"], "record": ["off"]}.get(words[1], []) if len(words) == 2 else []
 
 
 _MAGIC_LINE = re.compile(r"%%resmon(?:[ \t](?P<line>.*))?$")
@@ -103,7 +153,8 @@ def magic_line(first_line: str) -> str | None:
 
 def split_cell(raw: str) -> tuple[CellOptions | None, str]:
     """The options of a cell that begins with a valid ``%%resmon`` line, and its first line of code."""
-    lines = [line for line in raw.splitlines() if line.strip()]
+    # Prompts that were copied along are gone before the magic is looked for.
+    lines = [line for line in ipython_prompt(classic_prompt(raw.splitlines(keepends=True))) if line.strip()]
     if not lines:
         return None, ""
     line = magic_line(lines[0].lstrip())

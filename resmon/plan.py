@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from resmon.counters import Counters
 from resmon.energy.edges import CounterRead
 from resmon.energy.meter import Meter
-from resmon.facts import Channel, EnergySource
+from resmon.facts import Channel, Device, EnergySource
 from resmon.sensors import NAN, Sensor, in_use
 
 MISSED = "resmon.missed"
 CPU_S = "resmon.cpu_s"
 NO_COUNTER = -2
+
+
+class Ready(NamedTuple):
+    """Values that need no parsing."""
+
+    values: Sequence[float]
 
 
 class Feed(NamedTuple):
@@ -45,13 +52,29 @@ def totals(source: EnergySource) -> list[Channel]:
     return columns
 
 
-class Plan(NamedTuple):
+class Planned(NamedTuple):
+    """A sensor, its generation, how many channels it has, and ``take`` and ``parse`` where it can put off parsing."""
+
+    sensor: Sensor
+    generation: int
+    width: int
+    take: Callable[[float], object | None] | None
+    parse: Callable[[Any], Sequence[float]] | None
+    place: int
+    """Which part of a tick is its; -1 where it reads nothing, and makes its values of what others read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
     """What a tick does, prepared: rebuilt only when a sensor comes, goes or changes its shape."""
 
     of: tuple[Sensor, ...]
-    sensors: tuple[tuple[Sensor, int, int], ...]
-    """Each with its generation and how many channels it has."""
-    silent: tuple[tuple[Sensor, int, int], ...]
+    sensors: tuple[Planned, ...]
+    reading: tuple[Planned, ...]
+    """Those of them that are read at a tick, in the order of its parts."""
+    plain: tuple[Planned, ...]
+    """Those of them that cannot put off parsing, which alone may change their shape when they are read."""
+    silent: tuple[Planned, ...]
     """Those without channels, which may have some one day."""
     feeds: tuple[Feed, ...]
     powers: tuple[tuple[Meter, ...], ...]
@@ -62,18 +85,45 @@ class Plan(NamedTuple):
     """Where the value of a channel is among the values of a tick."""
 
 
-def reshaped(sensors: Iterable[tuple[Sensor, int, int]]) -> bool:
+def reshaped(sensors: Iterable[Planned]) -> bool:
     """Whether one of these sensors has another shape than it was planned with."""
     # No any(): a tick runs on cold caches, where a generator costs as much as a read of a kernel file.
-    for sensor, generation, _ in sensors:  # noqa: SIM110
+    for sensor, generation, *_ in sensors:  # noqa: SIM110
         if sensor.generation != generation:
             return True
     return False
 
 
+def _planned(sensors: Sequence[Sensor]) -> tuple[Planned, ...]:
+    found = []
+    place = 0
+    for sensor in sensors:
+        take, parse = getattr(sensor, "take", None), getattr(sensor, "parse", None)
+        reads_nothing = take is None and parse is not None
+        found.append(
+            Planned(sensor, sensor.generation, len(sensor.channels), take, parse, -1 if reads_nothing else place)
+        )
+        place += not reads_nothing
+    return tuple(found)
+
+
+def devices_of(sensors: Iterable[Sensor]) -> tuple[Device, ...]:
+    """All devices of all sensors, the host first."""
+    found = {d.id: d for sensor in sensors for d in sensor.devices}
+    return tuple(
+        sorted(found.values(), key=lambda d: (d.kind != "host", d.index if d.index is not None else -1, d.label))
+    )
+
+
+def sources_of(sensors: Sequence[Sensor]) -> tuple[EnergySource, ...]:
+    """The energy sources in use: a model only where nothing measures the same."""
+    return tuple(source for sensor in in_use(sensors) for source in sensor.sources)
+
+
 def make_plan(taken_in: tuple[Sensor, ...], meters: dict[str, Meter]) -> Plan:
     """The plan for these sensors. ``meters`` are those so far; the new ones are added."""
     sensors = in_use(taken_in)
+    planned = _planned([sensor for sensor in sensors if sensor.channels])
     channels = [channel for sensor in sensors for channel in sensor.channels]
     place = {channel.id: i for i, channel in enumerate(channels)}
     feeds = []
@@ -98,8 +148,10 @@ def make_plan(taken_in: tuple[Sensor, ...], meters: dict[str, Meter]) -> Plan:
     channels.append(Channel(device_id="resmon", quantity="missed", unit="1", kind="counter"))
     return Plan(
         of=taken_in,
-        sensors=tuple((s, s.generation, len(s.channels)) for s in sensors if s.channels),
-        silent=tuple((s, s.generation, 0) for s in sensors if not s.channels),
+        sensors=planned,
+        reading=tuple(p for p in planned if p.place >= 0),
+        plain=tuple(p for p in planned if p.parse is None),
+        silent=_planned([sensor for sensor in sensors if not sensor.channels]),
         feeds=tuple(feeds),
         powers=tuple(map(tuple, powers.values())),
         derived=tuple(f"{device_id}.power_w" for device_id in powers),

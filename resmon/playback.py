@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,20 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from resmon.clock import Ticking
-from resmon.counters import Instant
 from resmon.energy.edges import CounterRead
 from resmon.errors import RecordError
 from resmon.facts import Channel, Device, EnergySource, Limits, SensorStatus
 from resmon.monitor import Monitor
-from resmon.record import MAGIC, record_directory
+from resmon.origins import Origin
+from resmon.plan import CPU_S, MISSED
+from resmon.private_files import record_directory
+from resmon.record import MAGIC
 from resmon.record_reading import RecordedRun, read_record
+from resmon.recorded_cells import RecordedCell, RecordedCells
 from resmon.results import Measurement
 from resmon.sensors import NAN
 from resmon.spans import Work, measure_span
 from resmon.trace_reading import read_trace
 
-CELL_EDGE_S = 0.1
-"""The window of a cell begins and ends within this time after the event that says so."""
+SYNTHETIC = "synthetic trace: no device was measured"
 SHIPPED = Path(__file__).parent / "traces"
 
 
@@ -36,7 +37,7 @@ class _Recorded:
 
     def __init__(self, run: RecordedRun, origin: str) -> None:
         facts = run.facts
-        synthetic = " (synthetic: no device was measured)" if facts.get("synthetic") else ""
+        synthetic = f" ({SYNTHETIC})" if facts.get("synthetic") else ""
         self._detail = f"recorded: {origin}{synthetic}"
         self.devices = tuple(Device(**d) for d in facts.get("devices", ()))
         self.sources = tuple(EnergySource(**s) for s in facts.get("sources", ()))
@@ -72,9 +73,16 @@ class _ReplayClock:
 
     threaded = False
 
-    def __init__(self, run: RecordedRun, sensor: _Recorded, happened: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        run: RecordedRun,
+        sensor: _Recorded,
+        happened: Callable[[Mapping[str, Any]], None],
+        read: Callable[[Sequence[float]], None],
+    ) -> None:
         self._run = run
         self._happened = happened
+        self._read = read
         self._sensor = sensor
         self._next = 0
         self._events = deque(run.events)
@@ -99,6 +107,15 @@ class _ReplayClock:
     def read_edge(self, ticking: Ticking) -> None:
         """A record holds no reading between its rows."""
 
+    def look_ahead(self, ticking: Ticking) -> bool:
+        """Play the next row, and what happened before it."""
+        rows, now_s = self._run.rows, self._now_s
+        if self._ticking is None or self._next == len(rows):
+            return False
+        self.advance_to(rows[self._next][0])
+        self._now_s = now_s
+        return True
+
     def advance_to(self, until_s: float) -> None:
         rows = self._run.rows
         while self._ticking is not None and self._next < len(rows) and rows[self._next][0] <= until_s:
@@ -109,6 +126,7 @@ class _ReplayClock:
                 self._happened(self._events.popleft())
             self._now_s = row[0]
             self._sensor.row = row
+            self._read(row)
             self._ticking.tick()
         while self._ticking is not None and self._events and self._events[0].get("at_s", 0.0) <= until_s:
             self._happened(self._events.popleft())
@@ -124,29 +142,50 @@ class Replay(Monitor):
     def __init__(self, run: RecordedRun, origin: str) -> None:
         sensor = _Recorded(run, origin)
         self._run = run
-        self._replay_clock = _ReplayClock(run, sensor, self._happened)
-        self._instants: list[Instant] = []
+        self._replay_clock = _ReplayClock(run, sensor, self._happened, self._row_comes)
+        self._origin_name = origin
+        self._recorded = RecordedCells()
+        self._cells: list[Measurement] = []
         super().__init__(
             float(run.facts.get("interval_s", 0.5)), sensors=[sensor], clock=self._replay_clock, record=False
         )
         self.meter_id = f"record {origin}"
+        places = {channel.id: i for i, channel in enumerate(run.channels, 1)}
+        self._cpu_place, self._missed_place = places.get(CPU_S), places.get(MISSED)
+        origins: Mapping[str, Origin] = run.facts.get("origins", {})
+        for source in sensor.sources:
+            if source.id in origins:
+                self.sampler.resume(source, origins[source.id])
+        self.sampler.after_tick.append(self._finish_cells)
+
+    def __repr__(self) -> str:
+        synthetic = ", synthetic: no device was measured" if self.synthetic else ""
+        devices = ", ".join(device.label for device in self.sampler.devices) or "no device"
+        return f"<Replay of {self._origin_name}, {self.duration_s:.0f} s{synthetic}: {devices}>"
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the record says that no device was measured."""
+        return bool(self._run.facts.get("synthetic"))
+
+    def _row_comes(self, row: Sequence[float]) -> None:
+        """What the recording monitor counted of itself stands in the row; a replay costs something else."""
+        if self._cpu_place is not None and row[self._cpu_place] == row[self._cpu_place]:
+            self.sampler.cpu_s = row[self._cpu_place]
+        if self._missed_place is not None and row[self._missed_place] == row[self._missed_place]:
+            self.sampler.missed = round(row[self._missed_place])
 
     def _happened(self, event: Mapping[str, Any]) -> None:
         """Something other than a sample, at its place between the samples."""
         if "interval_s" in event:
             self.sampler.interval_s = float(event["interval_s"])
         elif "instant" in event:
-            self._instants.append(self.sampler.counters.instant(float(event["instant"])))
+            self._recorded.instant(self.sampler.counters.instant(float(event["instant"])), event.get("process_cpu_s"))
+        elif "cell" in event:
+            self._recorded.take(event)
         elif "poll" in event:
             read = CounterRead(*(NAN if value is None else float(value) for value in event["read"]))
             self.sampler.counters.take_poll(event["poll"], read)
-
-    def _instant(self, at_s: float) -> Instant | None:
-        """The instant at which the window of a cell began or ended: the first one after the event says so."""
-        i = bisect_left(self._instants, at_s, key=lambda instant: instant.at_s)
-        if i == len(self._instants) or self._instants[i].at_s > at_s + CELL_EDGE_S:
-            return None
-        return self._instants[i]
 
     @property
     def duration_s(self) -> float:
@@ -162,44 +201,47 @@ class Replay(Monitor):
     def play(self) -> Measurement:
         """Play to the end; returns the measurement of the whole record."""
         self._replay_clock.advance_to(max(self.clock.now(), self._run.rows[-1][0]))
-        return measure_span(self, self._run.rows[0][0], self._run.rows[-1][0], Work(name="whole record"))
+        return measure_span(
+            self, self._run.rows[0][0], self._run.rows[-1][0], Work(name="whole record", notes=self._remarks())
+        )
 
     @property
     def cells(self) -> tuple[Measurement, ...]:
         """The measurements of the recorded cells that have been played, in order; one that never ended says so."""
-        found: list[Measurement] = []
-        open_cells: dict[Any, Mapping[str, Any]] = {}
-        for event in self._run.events:
-            if event.get("at_s", 0.0) > self.clock.now():
-                break
-            if event.get("cell") == "start":
-                open_cells[event.get("id")] = event
-            elif event.get("cell") == "end" and event.get("id") in open_cells:
-                start = open_cells.pop(event.get("id"))
-                found.append(self._cell(start, event["at_s"], event.get("error")))
-        cut_short = "the record ends before the cell did"
-        found.extend(self._cell(start, self.clock.now(), cut_short) for start in open_cells.values())
-        return tuple(found)
+        return (*self._cells, *map(self._cell, (*self._recorded.ended, *self._recorded.open.values())))
 
-    def _cell(self, start: Mapping[str, Any], end_s: float, error: str | None) -> Measurement:
-        number = start.get("number")
-        work = Work(name="cell" if number is None else f"In [{number}]", error=error)
-        first, last = self._instant(start["at_s"]), self._instant(end_s)
-        if first is None or last is None:
-            return measure_span(self, start["at_s"], end_s, work)
-        return measure_span(self, first.at_s, last.at_s, work, (first.marks, last.marks))
+    def _finish_cells(self, newest_s: float) -> None:
+        """Measure the cells whose closing reading is there, as their windows did: while the rows are fresh."""
+        while (cell := self._recorded.next_measurable(newest_s)) is not None:
+            self._cells.append(self._cell(cell))
+
+    def _cell(self, cell: RecordedCell) -> Measurement:
+        start, end = cell.start, cell.end
+        if end is None:
+            work = Work(name=cell.name, error="the record ends before the cell did", notes=self._remarks())
+            return measure_span(self, start.at_s, self.clock.now(), work)
+        error = end.event.get("error")
+        work = Work(name=cell.name, error=error, process_cpu_s=end.process_cpu_s, notes=self._remarks())
+        marks = None if start.instant is None or end.instant is None else (start.instant.marks, end.instant.marks)
+        return measure_span(self, start.at_s, end.at_s, work, marks)
+
+    def _remarks(self) -> tuple[str, ...]:
+        return (SYNTHETIC,) if self.synthetic else ()
 
 
 def replay(source: str | os.PathLike[str]) -> Replay:
     """A started monitor fed by a recorded run.
 
-    source: a trace or flight record by its path, a trace that ships with resmon by its name (``"cpu-digits"``), or a
+    source: a trace or flight record by its path, a trace that ships with resmon by its name (``"cpu-training"``), or a
     flight record in the user's own directory by its name. Raises RecordError naming the file, the place and what is
     wrong with it; where there is nothing of that name, what there is.
     """
     path = _find(source)
-    with path.open("rb") as file:
-        is_record = file.read(len(MAGIC)) == MAGIC
+    try:
+        with path.open("rb") as file:
+            is_record = file.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror or error}") from error
     run = read_record(path) if is_record or path.suffix == ".resmon" else read_trace(path)
     if "wall_at_0" not in run.facts:
         raise RecordError(f"{path}: its facts lack wall_at_0")

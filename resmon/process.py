@@ -33,13 +33,16 @@ def get_monitor() -> Monitor:
         return own.monitor.start()
 
 
-def measure(name: str = "", items: float | None = None, items_unit: str = "items") -> Window:
+def measure(
+    name: str = "", items: float | None = None, items_unit: str = "items", *, synchronize: bool = True
+) -> Window:
     """``with resmon.measure("epoch 1", items=50_000) as window: ...``; then ``window.measurement``.
 
-    Nestable, thread-safe and exception-safe; never waits in the measured code for more than 1 ms at either end.
+    Nestable, thread-safe and exception-safe. At either end it waits for nothing but the GPU work that PyTorch was given
+    (``synchronize=False``: not for that either).
     See :meth:`resmon.Monitor.measure`.
     """
-    return get_monitor().measure(name, items, items_unit)
+    return get_monitor().measure(name, items, items_unit, synchronize=synchronize)
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,7 +11,8 @@ from resmon import units
 from resmon.monitor import Monitor
 from resmon.process import get_monitor
 from resmon.results import Measurement
-from resmon.windows import Window, describe_error
+from resmon.stepped import listeners
+from resmon.windows import Window, checked_items, describe_error
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -28,7 +29,8 @@ class track(Generic[T]):  # noqa: N801 - used as a function, like tqdm and range
     items_unit: what they are called. monitor: the process's own by default. Further keyword arguments go to ``tqdm``.
 
     ``measurement`` is there once the loop has ended, also after ``break`` or an exception. An iterator made twice
-    from the same object begins a new measurement. ValueError for ``items_per_step`` that is not positive.
+    from the same object begins a new measurement. ValueError for ``items_per_step`` that is not positive, TypeError
+    for one that is no number.
     """
 
     def __init__(
@@ -41,10 +43,11 @@ class track(Generic[T]):  # noqa: N801 - used as a function, like tqdm and range
         monitor: Monitor | None = None,
         **tqdm_options: Any,
     ) -> None:
-        if not 0 < items_per_step < float("inf"):
+        per_step = checked_items(items_per_step, "items_per_step")
+        if not per_step:
             raise ValueError(f"items_per_step must be a finite number > 0, not {items_per_step!r}")
         self._iterable = iterable
-        self._per_step = items_per_step
+        self._per_step = per_step
         self._name = name or str(tqdm_options.get("desc") or "track")
         self._unit = items_unit
         self._monitor = monitor
@@ -84,6 +87,8 @@ class track(Generic[T]):  # noqa: N801 - used as a function, like tqdm and range
                 yield element
                 steps += 1
                 window.items = steps * self._per_step
+                for listener in listeners:
+                    listener(self._per_step)
                 if time.monotonic() - shown_s >= REFRESH_S:
                     shown_s = time.monotonic()
                     self._show(bar, window, monitor)

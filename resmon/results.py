@@ -4,140 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from resmon import units
-from resmon.facts import Basis, Device, EnergyKind, Method
+from resmon.energy_results import CarbonIntensity, Claim, Energy, EnergyComponent, Factors, Price
+from resmon.facts import Device
+from resmon.ranks import RankUse
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from resmon.energy.idle import AboveIdle
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """Which joules a component is made of: a stretch of the running total of one energy source.
+T = TypeVar("T")
 
-    ``boot`` names the boot of the machine, on whose monotonic clock ``start_s`` and ``end_s`` are instants. ``meter``
-    names the running total on which ``start_j`` and ``end_j`` lie: the device's own counter, which every process
-    reads alike, or one monitor's sum. See :class:`resmon.energy.Ledger`.
-    """
-
-    boot: str
-    source: str
-    meter: str
-    start_s: float
-    end_s: float
-    start_j: float
-    end_j: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnergyComponent:
-    """The joules of one device over one span, with the 95 % interval ``[low_j, high_j]`` and where they come from.
-
-    ``coverage`` is the fraction of the span that was really seen, ``claim`` which joules these are.
-    """
-
-    device: str
-    kind: EnergyKind
-    energy_j: float
-    low_j: float
-    high_j: float
-    method: Method
-    basis: Basis
-    scope: str
-    coverage: float = 1.0
-    note: str = ""
-    claim: Claim | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CarbonIntensity:
-    """Grams of CO2-equivalent per kilowatt-hour of electricity, with where and when the figure holds.
-
-    Raises ValueError for a negative or non-finite factor, or an empty source.
-    """
-
-    g_per_kwh: float
-    source: str
-    zone: str
-    date: dt.date | str
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.g_per_kwh < float("inf"):
-            raise ValueError(f"g_per_kwh must be a finite number >= 0, not {self.g_per_kwh!r}")
-        if not self.source:
-            raise ValueError("source must name where the factor comes from, for example 'ENTSO-E 2025'")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Energy:
-    """Joules over a span, by component, with measured and estimated kept apart.
-
-    Built by :func:`resmon.energy.combine`; ``low_j``/``high_j`` bound the total at 95 %, and the
-    ``measured_*`` and ``estimated_*`` pairs bound each part. A part without any component is ``None``.
-    """
-
-    components: tuple[EnergyComponent, ...] = ()
-    not_covered: tuple[str, ...] = ()
-    low_j: float | None = None
-    high_j: float | None = None
-    measured_low_j: float | None = None
-    measured_high_j: float | None = None
-    estimated_low_j: float | None = None
-    estimated_high_j: float | None = None
-
-    def _sum(self, basis: Basis) -> float | None:
-        values = [c.energy_j for c in self.components if c.basis == basis]
-        return sum(values) if values else None
-
-    @property
-    def measured_j(self) -> float | None:
-        """Joules read from counters or integrated from power sensors; None when nothing was measured."""
-        return self._sum("measured")
-
-    @property
-    def estimated_j(self) -> float | None:
-        """Joules from a model; None when nothing was estimated."""
-        return self._sum("estimated")
-
-    @property
-    def total_j(self) -> float | None:
-        """``measured_j + estimated_j``; None when nothing is known."""
-        return sum(c.energy_j for c in self.components) if self.components else None
-
-    @property
-    def wh(self) -> float | None:
-        """The total in watt-hours (3600 J)."""
-        return None if self.total_j is None else self.total_j / 3600.0
-
-    def cost(self, price_per_kwh: float) -> float | None:
-        """The total's price, in the currency of ``price_per_kwh``."""
-        if not 0 <= price_per_kwh < float("inf"):
-            raise ValueError(f"price_per_kwh must be a finite number >= 0, not {price_per_kwh!r}")
-        return None if self.wh is None else self.wh / 1000.0 * price_per_kwh
-
-    def co2_g(self, intensity: CarbonIntensity, pue: float | None = None) -> float | None:
-        """Grams of CO2-equivalent at ``intensity``; multiplied by ``pue`` (>= 1) only where one is given."""
-        if pue is not None and not 1.0 <= pue < float("inf"):
-            raise ValueError(f"pue is a ratio of at least 1, not {pue!r}")
-        if self.wh is None:
-            return None
-        return self.wh / 1000.0 * intensity.g_per_kwh * (1.0 if pue is None else pue)
-
-    def __str__(self) -> str:
-        return units.format_energy_parts(
-            measured=(self.measured_j, self.measured_low_j, self.measured_high_j),
-            estimated=(self.estimated_j, self.estimated_low_j, self.estimated_high_j),
-            not_covered=self.not_covered,
-        )
+__all__ = [
+    "CarbonIntensity",
+    "Claim",
+    "Energy",
+    "EnergyComponent",
+    "Factors",
+    "GpuUse",
+    "HostUse",
+    "Measurement",
+    "Price",
+    "Series",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuUse:
-    """What one GPU did over a span: means, peaks and the share of time it was held back."""
+    """What one GPU did over a span: means, peaks and the share of time it was held back.
+
+    ``others_max`` is the largest number of processes on it that are not of this process tree, ``own_share`` this
+    tree's mean share of the memory in use; of a MIG slice, of the memory of its whole GPU.
+    """
 
     device: Device
     utilization_mean: float | None = None
@@ -150,6 +52,13 @@ class GpuUse:
     throttled_fraction: float | None = None
     throttle_reason: str = ""
     note: str = ""
+    others_max: float | None = None
+    own_share: float | None = None
+
+    @property
+    def shared(self) -> bool | None:
+        """Whether processes of others used it; None where that cannot be known."""
+        return None if self.others_max is None else self.others_max >= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +93,8 @@ class Measurement:
     """What a span of work cost. ``cpu_utilization`` is the fraction of the CPU limit in force that was busy.
 
     ``peak_memory_bytes`` is the largest memory of the process tree (shared pages counted once) seen by a
-    sample; ``cpu_time_s`` is the CPU time of that tree. ``error`` names the exception that ended the span.
+    sample; ``cpu_time_s`` is the CPU time of that tree. ``ranks`` are those of distributed runs in the span, whose
+    joules are in ``energy`` once. ``error`` names the exception that ended the span.
     """
 
     name: str
@@ -196,6 +106,7 @@ class Measurement:
     peak_memory_bytes: float | None = None
     gpus: tuple[GpuUse, ...] = ()
     host: HostUse | None = None
+    ranks: tuple[RankUse, ...] = ()
     items: float | None = None
     items_unit: str = "items"
     samples: int = 0
@@ -205,6 +116,7 @@ class Measurement:
     error: str | None = None
     series: Series = field(default_factory=Series)
     notes: tuple[str, ...] = ()
+    factors: Factors = field(default_factory=Factors)
 
     @property
     def items_per_s(self) -> float | None:
@@ -243,6 +155,18 @@ class Measurement:
         """The inverse of :meth:`to_dict`. Raises ValueError naming the field that is missing or wrong."""
         return _measurement_from_dict(data)
 
+    def above_idle(self, idle: Measurement) -> AboveIdle:
+        """What this took above an idle window of the same devices; see :func:`resmon.energy.above_idle`."""
+        from resmon.energy.idle import above_idle
+
+        return above_idle(self, idle)
+
+    def attribution(self) -> tuple[EnergyComponent, ...]:
+        """Estimates of whose the joules of shared GPUs were; see :func:`resmon.energy.attribution`."""
+        from resmon.energy.attribution import attribution
+
+        return attribution(self)
+
     def figure(self) -> Figure:
         """A plotly figure of the series."""
         from resmon.views import figure
@@ -274,37 +198,50 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _component(data: Mapping[str, Any]) -> EnergyComponent:
-    claim = data.get("claim")
-    return EnergyComponent(**{**data, "claim": None if claim is None else Claim(**claim)})
-
-
 def _measurement_from_dict(data: Mapping[str, Any]) -> Measurement:
+    if not isinstance(data, Mapping):
+        raise TypeError(f"a measurement is read from what to_dict gave, not from {data!r}")
     version = data.get("version")
     if version != 1:
         raise ValueError(f"this resmon reads measurements of version 1, not {version!r}")
     try:
         energy = dict(data["energy"])
-        energy["components"] = tuple(_component(c) for c in energy["components"])
-        energy["not_covered"] = tuple(energy["not_covered"])
+        parts = tuple(_made(EnergyComponent, c, EnergyComponent.from_dict) for c in energy["components"])
         series = data["series"]
-        rest = {
-            f.name: data[f.name]
-            for f in dataclasses.fields(Measurement)
-            if f.name not in ("energy", "gpus", "host", "series", "started_at", "notes") and f.name in data
-        }
-        return Measurement(
+        own = ("energy", "gpus", "host", "ranks", "series", "started_at", "notes", "factors")
+        rest = {f.name: data[f.name] for f in dataclasses.fields(Measurement) if f.name not in own and f.name in data}
+        whole = {
             **rest,
-            started_at=dt.datetime.fromisoformat(data["started_at"]).astimezone(dt.UTC),
-            energy=Energy(**energy),
-            gpus=tuple(GpuUse(**{**g, "device": Device(**g["device"])}) for g in data["gpus"]),
-            host=None
+            "started_at": dt.datetime.fromisoformat(data["started_at"]).astimezone(dt.UTC),
+            "energy": _made(Energy, {**energy, "components": parts, "not_covered": tuple(energy["not_covered"])}),
+            "gpus": tuple(_made(GpuUse, {**g, "device": _made(Device, g["device"])}) for g in data["gpus"]),
+            "host": None
             if data["host"] is None
-            else HostUse(**{**data["host"], "device": Device(**data["host"]["device"])}),
-            series=Series(at_s=tuple(series["at_s"]), values={k: tuple(v) for k, v in series["values"].items()}),
-            notes=tuple(data.get("notes", ())),
-        )
+            else _made(HostUse, {**data["host"], "device": _made(Device, data["host"]["device"])}),
+            "ranks": tuple(_made(RankUse, r) for r in data.get("ranks", ())),
+            "series": Series(at_s=tuple(series["at_s"]), values={k: tuple(v) for k, v in series["values"].items()}),
+            "notes": tuple(data.get("notes", ())),
+            "factors": Factors.from_dict(data.get("factors", {})),
+        }
+        return _made(Measurement, whole)
     except KeyError as error:
         raise ValueError(f"the measurement lacks the field {error}") from None
-    except TypeError as error:
-        raise ValueError(f"the measurement has a field this resmon does not know: {error}") from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"the measurement has a field that is wrong, or that this resmon does not know: {error}"
+        ) from None
+
+
+_PLAIN: Mapping[str, tuple[type, ...]] = {"float": (float, int), "int": (int,), "str": (str,)}
+
+
+def _made(kind: type[T], data: Mapping[str, Any], make: Callable[[Mapping[str, Any]], T] | None = None) -> T:
+    """One of the facts above from its fields. Raises ValueError naming a number or a text that is none."""
+    for field_ in dataclasses.fields(kind):  # type: ignore[arg-type]  # all of them are dataclasses
+        plain, _, optional = str(field_.type).partition(" | ")
+        value = data.get(field_.name)
+        if plain not in _PLAIN or field_.name not in data or (optional == "None" and value is None):
+            continue
+        if isinstance(value, bool) or not isinstance(value, _PLAIN[plain]) or value != value:
+            raise ValueError(f"{field_.name} of {kind.__name__} is {value!r}")
+    return kind(**data) if make is None else make(data)

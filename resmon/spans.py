@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
-from resmon.clock import Clock
-from resmon.energy import Reading, combine, span_component
-from resmon.energy.intervals import between, component_of
-from resmon.energy.mark import Mark
-from resmon.facts import HOST, Device, EnergySource, Limits
+from resmon.facts import HOST, Device
 from resmon.history import History, HistoryView
-from resmon.plan import CPU_S, MISSED, meter_channels
-from resmon.results import Claim, Energy, EnergyComponent, GpuUse, HostUse, Measurement, Series
-from resmon.sampler import Sampler
+from resmon.plan import CPU_S, MISSED
+from resmon.results import Energy, GpuUse, HostUse, Measurement, Series
 from resmon.sensors.throttle import HELD_BACK, reasons
+from resmon.sharing import shared_scope, sharing
+from resmon.span_energy import Marks, Watched, span_energy
 
 SERIES_POINTS = 240
 TREE_CPU = f"{HOST}.tree_cpu_time_s"
-
-
-class Watched(Protocol):
-    """What measuring a span needs of its monitor."""
-
-    sampler: Sampler
-    clock: Clock
-    interval_s: float
-    meter_id: str
-
-    @property
-    def limits(self) -> Limits | None: ...
-
-    def host_device(self) -> Device | None: ...
-
-    def gpu_devices(self) -> Sequence[Device]: ...
-
-    def not_covered(self) -> Sequence[str]: ...
-
-    def why_not_measured(self) -> str: ...
 
 
 class Work(NamedTuple):
@@ -53,10 +30,6 @@ class Work(NamedTuple):
     error: str | None = None
     process_cpu_s: float | None = None
     notes: tuple[str, ...] = ()
-
-
-Marks = tuple[Mapping[str, Mark], Mapping[str, Mark]]
-"""The totals of counters at the two ends of a span, by source."""
 
 
 def measure_span(monitor: Watched, start_s: float, end_s: float, work: Work, marks: Marks | None = None) -> Measurement:
@@ -83,11 +56,14 @@ def measure_span(monitor: Watched, start_s: float, end_s: float, work: Work, mar
         name=work.name,
         started_at=monitor.clock.wall(start_s),
         duration_s=duration_s,
-        energy=span_energy(monitor, start_s, end_s, marks),
+        energy=_with_sharing(monitor, view, span_energy(monitor, start_s, end_s, marks)),
         cpu_time_s=max(known) if known else None,
         cpu_utilization=_mean(view, start_s, f"{HOST}.cpu_utilization"),
         peak_memory_bytes=view.extreme(f"{HOST}.memory_tree_bytes"),
-        gpus=tuple(_gpu_use(view, start_s, d) for d in monitor.gpu_devices() if f"{d.id}.memory_used_bytes" in view),
+        gpus=tuple(
+            _gpu_use(monitor, view, start_s, d) for d in monitor.gpu_devices() if f"{d.id}.memory_used_bytes" in view
+        ),
+        ranks=monitor.rank_uses(start_s, end_s),
         host=None if host is None else _host_use(monitor, view, start_s, host),
         items=work.items,
         items_unit=work.items_unit,
@@ -98,85 +74,8 @@ def measure_span(monitor: Watched, start_s: float, end_s: float, work: Work, mar
         error=work.error,
         series=_series(monitor, view, start_s, end_s),
         notes=notes,
+        factors=monitor.factors,
     )
-
-
-def span_energy(monitor: Watched, start_s: float, end_s: float, marks: Marks | None = None) -> Energy:
-    """The energy of a span of the history, by source, with what is not covered."""
-    sampler = monitor.sampler
-    parts, missing = [], list(monitor.not_covered())
-    for source in sampler.sources:
-        if marks is not None and source.id in marks[0] and source.id in marks[1]:
-            parts.append(_marked_component(monitor, source, marks[0][source.id], marks[1][source.id]))
-            continue
-        meter = sampler.meter(source.id)
-        start, end = _end(sampler.history, source, start_s, "after"), _end(sampler.history, source, end_s, "before")
-        if meter is None or start is None or end is None or end.at_s < start.at_s:
-            missing.append(f"{source.label} (no reading in this span)")
-            continue
-        part = span_component(
-            source,
-            start.reading,
-            end.reading,
-            duration_s=end_s - start_s,
-            seen_s=end.at_s - start.at_s,
-            edge_s=max(start.edge_s, end.edge_s),
-            power_high_w=meter.power_max_w,
-        )
-        totals = start.reading.total_j, end.reading.total_j
-        parts.append(replace(part, claim=_claim(monitor, source, (start.at_s, end.at_s), totals)))
-    return combine(parts, missing)
-
-
-def _claim(monitor: Watched, source: EnergySource, span: tuple[float, float], totals: tuple[float, float]) -> Claim:
-    return Claim(
-        boot=monitor.clock.boot,
-        source=source.id,
-        meter=monitor.meter_id,
-        start_s=span[0],
-        end_s=span[1],
-        start_j=totals[0],
-        end_j=totals[1],
-    )
-
-
-def _marked_component(monitor: Watched, source: EnergySource, start: Mark, end: Mark) -> EnergyComponent:
-    """The energy of a counter between two of its marks, and which joules these are."""
-    window = between(
-        start,
-        end,
-        gain_error=source.gain_error,
-        sampled_fraction=source.sampled_fraction,
-        power_limit_w=source.power_limit_w,
-    )
-    claim = _claim(monitor, source, (start.at_s, end.at_s), (start.total_j, end.total_j))
-    return component_of(source, window, claim)
-
-
-class _End(NamedTuple):
-    """The totals at one end of a span: the instant they hold for, and how far the nearest sample is."""
-
-    at_s: float
-    reading: Reading
-    edge_s: float
-
-
-def _end(history: History, source: EnergySource, at_s: float, beyond: Literal["after", "before"]) -> _End | None:
-    """Totals interpolated at an instant, or of the nearest sample on the span's inner side."""
-    channels = meter_channels(source)
-    before, after = history.around(channels[0], at_s)
-    if before is not None and after is not None:
-        values = [history.value(channel_id, at_s) or 0.0 for channel_id in channels]
-        edge_s = min(at_s - before.at_s, after.at_s - at_s)
-    else:
-        row = after if beyond == "after" else before
-        if row is None:
-            return None
-        values, at_s, edge_s = [row.value(channel_id) for channel_id in channels], row.at_s, 0.0
-    if source.basis == "estimated":
-        return _End(at_s, Reading(values[0], values[1], values[2], 0.0), edge_s)
-    total_j, gap_s = values
-    return _End(at_s, Reading(total_j, total_j, total_j, gap_s), edge_s)
 
 
 def _difference(history: History, channel_id: str, start_s: float, end_s: float) -> float | None:
@@ -211,7 +110,36 @@ def _host_use(monitor: Watched, view: HistoryView, start_s: float, device: Devic
     )
 
 
-def _gpu_use(view: HistoryView, start_s: float, device: Device) -> GpuUse:
+def _with_sharing(monitor: Watched, view: HistoryView, energy: Energy) -> Energy:
+    """The energy, with the components of GPUs that others use too marked in their scope."""
+    how = {}
+    for source in monitor.sampler.sources:
+        others = f"{source.device_id}.other_processes"
+        how[source.label] = sharing(view.extreme(others)) if others in view else ""
+    parts = (replace(c, scope=shared_scope(c.scope, how.get(c.device, ""))) for c in energy.components)
+    return replace(energy, components=tuple(parts))
+
+
+def _own_share(monitor: Watched, view: HistoryView, start_s: float, device: Device) -> float | None:
+    """This process tree's mean share of the memory in use; of a MIG slice, of the memory of its GPU."""
+    own, used = f"{device.id}.memory_own_bytes", f"{device.id}.memory_used_bytes"
+    if own not in view or used not in view:
+        return None
+    own_bytes, used_bytes = _mean(view, start_s, own), _mean(view, start_s, used)
+    if own_bytes is None or used_bytes is None:
+        return None
+    share = min(1.0, own_bytes / used_bytes) if used_bytes > 0 else 0.0
+    if device.parent_id is None:
+        return share
+    parent = next((d for d in monitor.gpu_devices() if d.id == device.parent_id), None)
+    if parent is None or not parent.memory_total_bytes or not device.memory_total_bytes:
+        return None
+    # A slice is its owner's, also while nothing is in its memory; only among its own users does memory decide.
+    others = view.extreme(f"{device.id}.other_processes")
+    return device.memory_total_bytes / parent.memory_total_bytes * (share if others else 1.0)
+
+
+def _gpu_use(monitor: Watched, view: HistoryView, start_s: float, device: Device) -> GpuUse:
     held = [int(v) for v in view.raw(f"{device.id}.throttle") if v == v]
     slowed = [mask for mask in held if mask & HELD_BACK]
     together = 0
@@ -228,6 +156,8 @@ def _gpu_use(view: HistoryView, start_s: float, device: Device) -> GpuUse:
         temperature_max_c=view.extreme(f"{device.id}.temperature_c"),
         throttled_fraction=len(slowed) / len(held) if held else None,
         throttle_reason=", ".join(reasons(together)),
+        others_max=view.extreme(f"{device.id}.other_processes"),
+        own_share=_own_share(monitor, view, start_s, device),
     )
 
 

@@ -41,6 +41,10 @@ class ManualClock:
     def read_edge(self, ticking: Ticking) -> None:
         ticking.tick()
 
+    def look_ahead(self, ticking: Ticking) -> bool:
+        """What comes next is not known before it is told to."""
+        return False
+
     def advance(self, seconds: float) -> None:
         """Move on, with every tick that falls due on the way. ValueError for a step back."""
         if seconds < 0:
@@ -195,6 +199,7 @@ def scripted_gpu(
         label=device.label,
         kind="gpu",
         method="counter" if energy_j is not None else "integrated",
+        absolute=energy_j is not None,
         basis="measured",
         scope="board",
         channel=f"{device.id}.{'energy_j' if energy_j is not None else 'power_w'}",

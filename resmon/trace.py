@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +20,7 @@ from resmon.facts import Channel
 
 VERSION = 1
 FLUSH_ROWS = 20
-"""A killed process loses at most so many rows of a trace; the flight record loses none."""
+"""A killed process loses at most so many rows of a trace, and those that are not made yet."""
 
 
 class TraceWriter:
@@ -33,6 +34,7 @@ class TraceWriter:
         self.path = path
         self.notice = ""
         self.rows = 0
+        self._unflushed = 0
         self._note = note
         self._synthetic = synthetic
         raw = path.open("xb")
@@ -49,12 +51,14 @@ class TraceWriter:
             head["synthetic"] = True
         self._line({**head, "facts": facts, "channels": [asdict(c) for c in channels]})
 
-    def row(self, at_s: float, values: Sequence[float]) -> None:
-        """One sample; unknown values are null. Floats are written so that they read back the same."""
-        self._line([at_s, *(None if v != v else v for v in values)])
-        self.rows += 1
-        if self.rows % FLUSH_ROWS == 0:
-            self._flush()
+    def add_rows(self, rows: Sequence[tuple[float, Sequence[float]]]) -> None:
+        """Samples; unknown values are null. Floats are written so that they read back the same."""
+        for at_s, values in rows:
+            self._line([at_s, *(None if v != v else v for v in values)])
+            if self._file is None:  # what is in the file was counted when it was turned off
+                return
+            self.rows += 1
+            self._unflushed += 1
 
     def event(self, event: Mapping[str, Any]) -> None:
         """A JSON-ready fact that is no sample."""
@@ -72,7 +76,11 @@ class TraceWriter:
         except OSError as error:
             self._turn_off(error)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand over what was written, some rows together: a compressed file grows with every time."""
+        if self._unflushed < FLUSH_ROWS:
+            return
+        self._unflushed = 0
         try:
             if self._file is not None:
                 self._file.flush()
@@ -80,8 +88,12 @@ class TraceWriter:
             self._turn_off(error)
 
     def _turn_off(self, error: OSError) -> None:
-        self.notice = f"trace off after {self.rows} rows: {error.strerror or error}"
         self.close()
+        self.notice = f"trace off: {self.path}: {error.strerror or error}"
+        with suppress(OSError):
+            if self.path.suffix != ".gz":
+                self.rows = _keep_whole_lines(self.path)
+                self.notice += f"; its first {self.rows} rows can be replayed"
 
     def close(self) -> None:
         """Finish the file. Idempotent."""
@@ -93,3 +105,15 @@ class TraceWriter:
             self.notice = self.notice or f"the end of the trace is missing: {error.strerror or error}"
         finally:
             self._raw.close()
+
+
+def _keep_whole_lines(path: Path) -> int:
+    """Cut a line off that was not written to its end; how many rows are left. Raises OSError."""
+    rows = whole = 0
+    with path.open("r+b") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                whole += len(line)
+                rows += line.startswith(b"[")
+        file.truncate(whole)
+    return rows

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
+import reprlib
 import zlib
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 from resmon.errors import RecordError
-from resmon.facts import Channel, Device, EnergySource, Limits
+from resmon.facts import Channel
+from resmon.origins import Origin
 from resmon.record_reading import RecordedRun, moved
 from resmon.trace import VERSION
+from resmon.trace_checks import check_event, check_facts, check_read, check_time, is_finite, made
 
 MAX_LINE_BYTES = 2**20
 MAX_BYTES = 512 * 2**20
 MAX_VALUES = 20_000_000
-"""Rows times columns: about 24 hours at 10 Hz with 20 columns."""
+"""Rows times columns: about 24 hours at 10 Hz with 20 columns. In memory one takes about 32 bytes."""
+MAX_LAYOUTS = 10_000
+ROW_VALUES, EVENT_VALUES = 3, 16
+"""What the container of a row and a flat event take, in values."""
 
 _NEVER_NEGATIVE = ("W", "J", "B", "Hz", "B/s", "s", "1")
 
@@ -31,9 +37,13 @@ class _Reader:
         self.name = name
         self.number = 0
         self.head: Mapping[str, Any] | None = None
+        self.origins: dict[str, Origin] = {}
         self.channels: tuple[Channel, ...] = ()
-        self.rows: list[tuple[float, ...]] = []
         self.events: list[Mapping[str, Any]] = []
+        self._layouts: list[tuple[tuple[Channel, ...], list[tuple[float, ...]]]] = []
+        self._polls: list[dict[str, Any]] = []
+        self._newest_s = float("-inf")
+        self._rows = 0
         self._values = 0
 
     def fail(self, reason: str) -> NoReturn:
@@ -46,110 +56,122 @@ class _Reader:
         if not line.strip():
             self.fail("empty; a trace has one JSON value in each line")
         try:
-            value = json.loads(line, parse_constant=self._constant)
+            self._take_value(json.loads(line, parse_constant=self._constant), len(line))
         except RecursionError:
             self.fail("nested too deeply")
-        except ValueError as error:
+        except RecordError:
+            raise
+        except json.JSONDecodeError as error:
             self.fail(f"not JSON: {error}")
+        except ValueError as error:
+            self.fail(str(error))
+
+    def _take_value(self, value: object, size: int) -> None:
         if isinstance(value, list):
             self._row(value)
         elif isinstance(value, dict) and "channels" in value:
-            self._layout(value)
+            self._layout(value, size)
         elif isinstance(value, dict) and "event" in value:
-            self._event(value["event"])
+            self._event(check_event(value["event"]), size)
         elif isinstance(value, dict) and "poll" in value:
-            self._poll(value["poll"], value.get("read"))
+            source, read = value["poll"], value.get("read", [])
+            check_read(source, read)
+            event = {"poll": source, "read": read, "at_s": max(read[1], self._newest_s)}
+            self._polls.append(event)
+            self._event(event, size)
         else:
             self.fail("neither a header, nor a row, nor an event")
 
     def _constant(self, word: str) -> NoReturn:
         self.fail(f"{word} is no value; what is unknown is null")
 
-    def _layout(self, head: Mapping[str, Any]) -> None:
+    def _holds(self, values: int) -> None:
+        """Count what is kept, in values, so that a file of any shape takes bounded memory."""
+        self._values += values
+        if self._values > MAX_VALUES:
+            self.fail(f"more than {MAX_VALUES} values and events; cut the trace into shorter ones")
+
+    def _layout(self, head: Mapping[str, Any], size: int) -> None:
         version = head.get("resmon_trace")
-        if not isinstance(version, int) or isinstance(version, bool):
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             self.fail("a header without the version (resmon_trace)")
         if version > VERSION:
             self.fail(f"written by a newer resmon (trace version {version}, this one reads {VERSION})")
+        if not isinstance(head.get("note", ""), str) or not isinstance(head.get("synthetic", False), bool):
+            self.fail("a note that is no text, or a synthetic that is neither true nor false")
+        self._holds(size)
+        if not isinstance(head["channels"], list):
+            self.fail("channels is no list")
+        channels = tuple(made(Channel, c, f"channels[{i}]") for i, c in enumerate(head["channels"]))
+        self._check_channels(channels)
         try:
-            channels = tuple(Channel(**c) for c in head["channels"])
-            _check_facts(head["facts"])
+            found = check_facts(head["facts"], channels)
         except KeyError as error:
             self.fail(f"the header lacks {error}")
-        except (TypeError, ValueError, AttributeError) as error:
+        except ValueError as error:
             self.fail(f"the header has a fact that cannot be read: {error}")
-        self._check_channels(channels)
-        if self.channels and channels != self.channels:
-            self.rows = [moved(row, self.channels, channels) for row in self.rows]
+        for source_id, origin in found.items():
+            # Where a source stood when it was first told of: what came later follows from the lines between.
+            self.origins.setdefault(source_id, origin)
+        if channels != self.channels or not self._layouts:
+            if len(self._layouts) == MAX_LAYOUTS:
+                self.fail(f"more than {MAX_LAYOUTS} layouts")
+            # All rows get the columns of the last layout: no more of them than could have been written in it.
+            self._values = max(self._values, self._rows * (ROW_VALUES + 1 + len(channels)))
+            self._holds(0)
+            self._layouts.append((channels, []))
         self.head, self.channels = head, channels
 
     def _check_channels(self, channels: tuple[Channel, ...]) -> None:
         if len({c.id for c in channels}) != len(channels):
             self.fail("two channels of one name")
-        if any(c.code not in ("f", "d") or c.kind not in ("gauge", "counter") for c in channels):
-            self.fail("a channel whose code is neither f nor d, or whose kind is neither gauge nor counter")
 
     def _row(self, row: list[Any]) -> None:
         if self.head is None:
             self.fail("a row before the header")
         if len(row) != 1 + len(self.channels):
             self.fail(f"{len(row)} values where there are 1 + {len(self.channels)} columns")
-        self._values += len(row)
-        if self._values > MAX_VALUES:
-            self.fail(f"more than {MAX_VALUES} values; cut the trace into shorter ones")
+        self._rows += 1
+        self._holds(ROW_VALUES + len(row))
         at_s = row[0]
-        if isinstance(at_s, bool) or not isinstance(at_s, (int, float)):
-            self.fail(f"the time is {at_s!r}")
-        if self.rows and at_s < self.rows[-1][0]:
-            self.fail(f"time goes back, from {self.rows[-1][0]!r} to {at_s!r}")
+        check_time(at_s)
+        if at_s < self._newest_s:
+            self.fail(f"time goes back, from {self._newest_s!r} to {at_s!r}")
+        self._newest_s = at_s
+        # Polls stand where they were taken, between two rows, also where they were made by somebody else before.
+        for poll in self._polls:
+            poll["at_s"] = min(poll["at_s"], math.nextafter(at_s, -math.inf))
+        self._polls.clear()
         for value, channel in zip(row[1:], self.channels, strict=True):
             self._check_value(value, channel)
-        try:
-            self.rows.append(tuple(float("nan") if v is None else float(v) for v in row))
-        except OverflowError:
-            self.fail("a number too large for a float")
+        self._layouts[-1][1].append(tuple(float("nan") if v is None else float(v) for v in row))
 
     def _check_value(self, value: object, channel: Channel) -> None:
         if value is None:
             return
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.fail(f"{channel.id} is {value!r}, not a number")
+            self.fail(f"{channel.id} is {reprlib.repr(value)}, not a number")
+        if not is_finite(value):
+            self.fail(f"{channel.id} is a number too large for a float")
         if value < 0 and channel.unit in _NEVER_NEGATIVE:
-            self.fail(f"{channel.id} is negative: {value!r} {channel.unit}")
+            self.fail(f"{channel.id} is negative: {reprlib.repr(value)} {channel.unit}")
 
-    def _poll(self, source: object, read: object) -> None:
-        if not isinstance(source, str) or not isinstance(read, list) or len(read) != 4:
-            self.fail("a poll that is not a source and four numbers")
-        for value, word in zip(read, ("instant", "instant", "energy", "power"), strict=True):
-            known = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not known and (value is not None or word == "instant"):
-                self.fail(f"the {word} of a poll is {value!r}")
-            if known and value < 0:
-                self.fail(f"the {word} of a poll is negative: {value!r}")
-        self._event({"poll": source, "read": read, "at_s": read[1]})
-
-    def _event(self, event: object) -> None:
-        if not isinstance(event, dict):
-            self.fail("an event that is no object")
-        self._values += 1
-        if self._values > MAX_VALUES:
-            self.fail(f"more than {MAX_VALUES} values and events")
+    def _event(self, event: Mapping[str, Any], size: int) -> None:
+        self._holds(EVENT_VALUES + size // 16)
         self.events.append(event)
+
+    def rows(self) -> tuple[tuple[float, ...], ...]:
+        """All rows, in the columns of the last layout."""
+        found: list[tuple[float, ...]] = []
+        for channels, rows in self._layouts:
+            found += rows if channels == self.channels else (moved(row, channels, self.channels) for row in rows)
+            rows.clear()
+        return tuple(found)
 
 
 def _in_order(events: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
     """By time: events are written with the next sample, polls at once."""
-    return tuple(sorted(events, key=lambda event: float(event.get("at_s", 0.0))))
-
-
-def _check_facts(facts: Mapping[str, Any]) -> None:
-    """Raise KeyError, TypeError or ValueError for facts that a replay could not be made of."""
-    for made, key in ((Device, "devices"), (EnergySource, "sources")):
-        for fact in facts[key]:
-            made(**fact)
-    if facts.get("limits") is not None:
-        Limits(**facts["limits"])
-    datetime.fromisoformat(facts["wall_at_0"])
+    return tuple(sorted(events, key=lambda event: float(event["at_s"])))
 
 
 def read_trace(path: str | os.PathLike[str]) -> RecordedRun:
@@ -167,14 +189,16 @@ def read_trace(path: str | os.PathLike[str]) -> RecordedRun:
         raise RecordError(f"{reader.name}: {error.strerror or error}") from error
     if reader.head is None:
         raise RecordError(f"{reader.name}: not a trace (it has no header)")
-    if not reader.rows:
+    rows = reader.rows()
+    if not rows:
         raise RecordError(f"{reader.name}: holds no sample")
     facts = {
         **reader.head["facts"],
         "synthetic": bool(reader.head.get("synthetic")),
         "note": reader.head.get("note", ""),
+        "origins": reader.origins,
     }
-    return RecordedRun(facts=facts, channels=reader.channels, rows=tuple(reader.rows), events=_in_order(reader.events))
+    return RecordedRun(facts=facts, channels=reader.channels, rows=rows, events=_in_order(reader.events))
 
 
 def _lines(path: Path, reader: _Reader) -> Iterator[bytes]:

@@ -33,6 +33,9 @@ class _Scale(NamedTuple):
 _JOULES = _Scale(((0, "J"), (3, "kJ"), (6, "MJ"), (9, "GJ")), "", 0.1)
 
 
+_CARBON = _Scale(((-3, "mg CO₂"), (0, "g CO₂"), (3, "kg CO₂"), (6, "t CO₂")), "", 1e-4)
+
+
 def _joules_per(items_unit: str) -> _Scale:
     return _Scale(((-9, "nJ"), (-6, "µJ"), (-3, "mJ"), *_JOULES.steps), f"/{singular(items_unit)}", 0.0)
 
@@ -66,6 +69,16 @@ def format_measured_per_item(value_j: float | None, low_j: float | None, high_j:
 def format_estimated_per_item(value_j: float | None, low_j: float | None, high_j: float | None, items_unit: str) -> str:
     """Estimated joules per item, ``0.11 [0.04, 0.3] J/image``; the rules of :func:`format_estimated`, down to nJ."""
     return _bracketed(value_j, low_j, high_j, _joules_per(items_unit))
+
+
+def format_amount(interval: Interval, per_j: float, unit: str, *, estimated: bool = False) -> str:
+    """What energy amounts to at ``per_j`` of a unit for each joule: grams of CO₂ (``"CO₂"``), or money.
+
+    The rules of :func:`format_measured` and :func:`format_estimated`; money has no prefixes and is told down to 0.0001.
+    """
+    scale = _CARBON if unit == "CO₂" else _Scale(((0, unit),), "", 1e-4)
+    value, low, high = (None if end is None else end * per_j for end in interval)
+    return (_bracketed if estimated else _measured)(value, low, high, scale)
 
 
 def format_energy_parts(

@@ -28,6 +28,16 @@ PLACES = (
     "C:/Program Files/Google/Chrome/Application/chrome.exe",
     "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
 )
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+"""What it is started with: nothing that draws on a GPU, asks anybody, or needs rights that a container lacks."""
 MISSING = (
     "no browser for the browser tests: install Chromium, Chrome or Edge, or run `playwright install chromium`, "
     "or let RESMON_BROWSER name one"

@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "notebooks" / "quickstart.ipynb"
 IMAGES = ROOT / "docs" / "images"
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 VIEWPORT: ViewportSize = {"width": 1240, "height": 1000}
 TRAINING = "train"
 """Id of the cell whose panel is shown."""
@@ -112,7 +111,7 @@ def main() -> int:
         serve() as server,
         sync_playwright() as playwright,
     ):
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=finder.FLAGS)
         saved = [run_quickstart(browser, server, Path(shots), dark=dark) for dark in (True, False)][-1]
         browser.close()
     if options.notebook:

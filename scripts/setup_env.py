@@ -35,7 +35,7 @@ class Done:
 
 def inputs_digest(root: Path) -> str:
     """Return one hash over what decides which packages are installed."""
-    names = ("pyproject.toml", "constraints.txt", "hatch_build.py")
+    names = ("pyproject.toml", "constraints.txt", "hatch_build.py", "scripts/resmon-join.pth")
     return hashlib.sha256(b"\0".join((root / name).read_bytes() for name in names)).hexdigest()
 
 

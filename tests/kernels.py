@@ -17,7 +17,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -85,8 +85,10 @@ class Kernel:
         self.client.shell_channel.send(message)
         return str(message["header"]["msg_id"])
 
-    def result(self, request: str, timeout_s: float = TIMEOUT_S) -> Ran:
-        """Wait for the end of a request."""
+    def result(
+        self, request: str, timeout_s: float = TIMEOUT_S, each: Callable[[list[dict[str, Any]]], object] | None = None
+    ) -> Ran:
+        """Wait for the end of a request; ``each`` is shown all its messages so far whenever one more has come."""
         until = time.monotonic() + timeout_s
         messages: list[dict[str, Any]] = []
         aborted = False
@@ -97,6 +99,8 @@ class Kernel:
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 break
             messages.append(message)
+            if each is not None:
+                each(messages)
         while True:
             reply = self.client.get_shell_msg(timeout=max(0.1, until - time.monotonic()))
             if reply["parent_header"].get("msg_id") == request:
@@ -109,9 +113,17 @@ class Kernel:
             raise TimeoutError("the kernel did not answer in time") from None
         return message
 
-    def run(self, code: str, *, watched: bool = False, fails: bool = False, timeout_s: float = TIMEOUT_S) -> Ran:
-        """Execute a cell and wait for its end; it must end as ``fails`` says."""
-        ran = self.result(self.send(code, watched=watched), timeout_s)
+    def run(
+        self,
+        code: str,
+        *,
+        watched: bool = False,
+        fails: bool = False,
+        timeout_s: float = TIMEOUT_S,
+        each: Callable[[list[dict[str, Any]]], object] | None = None,
+    ) -> Ran:
+        """Execute a cell and wait for its end, as :meth:`result` does; it must end as ``fails`` says."""
+        ran = self.result(self.send(code, watched=watched), timeout_s, each)
         assert ran.status == ("error" if fails else "ok"), ran.text
         return ran
 
@@ -141,10 +153,26 @@ class Kernel:
                 break
         return messages
 
+    def falls_silent(self, seconds: float, within_s: float = TIMEOUT_S) -> bool:
+        """Whether nothing comes on the public channel for so long, some time soon."""
+        until = time.monotonic() + within_s
+        while self.heard(seconds):
+            if time.monotonic() > until:
+                return False
+        return True
+
     def restart(self) -> None:
         """Restart the kernel as the front end's button does."""
         self.manager.restart_kernel(now=False)
         self.client.wait_for_ready(timeout=TIMEOUT_S)
+
+
+def ends_by_itself(running: Kernel) -> bool:
+    """Ask a kernel to shut down; whether it did so before it would have been killed."""
+    running.manager.shutdown_wait_time = 60.0
+    began = time.monotonic()
+    running.manager.shutdown_kernel(now=False)
+    return time.monotonic() < began + 60.0
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""What a test can leave behind: threads, child processes, open files, signal handlers, IPython hooks."""
+"""What a test can leave behind: threads, processes, open files, signal handlers, IPython hooks."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -21,7 +22,7 @@ TASKS = Path("/proc/self/task")
 
 def traces() -> Counter[str]:
     """Name what this process holds now and a finished test must not add to. Costs about a millisecond."""
-    return Counter((*_threads(), *_children(), *_files(), *_signal_handlers(), *_shell_hooks()))
+    return Counter((*_threads(), *_children(), *_readers(), *_files(), *_signal_handlers(), *_shell_hooks()))
 
 
 def left_since(before: Counter[str]) -> list[str]:
@@ -66,6 +67,31 @@ def _is_helper(pid: int) -> bool:
     except psutil.Error:
         return False
     return "multiprocessing.resource_tracker" in command or "multiprocessing.forkserver" in command
+
+
+def readers() -> dict[int, int]:
+    """Each process of this machine that reads GPUs for another, by its pid, with the pid of that other one.
+
+    They are nobody's children. A zombie reads nothing.
+    """
+    found = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if (place / "comm").read_text() != "resmon-nvml\n":
+                continue
+            words = (place / "cmdline").read_bytes().split(b"\0")  # of a zombie: none
+        except OSError:
+            continue  # ended meanwhile
+        after = [words[i + 1] for i, word in enumerate(words) if b"resmon.sensors.nvml_helper" in word]
+        if after:
+            found[int(place.name)] = int(after[0])
+    return found
+
+
+def _readers() -> Iterator[str]:
+    for pid, served in readers().items():
+        if served == os.getpid() or not Path(f"/proc/{served}").exists():
+            yield f"process {pid} that reads GPUs for {served}"
 
 
 def _files() -> Iterator[str]:

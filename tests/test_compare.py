@@ -8,8 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
+import resmon
 from resmon.comparison import ComparedRow, compare
+from resmon.results import Measurement
+from resmon.testing import ManualClock, scripted_host
 from tests.measurements import HOSTILE, component, energy, measurement
+from tests.played_ranks import use
 
 GPU = component("GPU 0", 1000.0, spread=0.05)
 CPU = component("CPU", 100.0, "estimated", spread=0.5)
@@ -101,13 +105,81 @@ def test_names_are_given_or_its_own_and_are_never_markup() -> None:
         (measurement(), None, TypeError, r"compare\(\[a, b\]\)"),
         (5, None, TypeError, "not a int"),
         ([measurement(), "b"], None, TypeError, "item 1 is a str"),
-        ([SimpleNamespace(measurement=measurement())], None, TypeError, r"pass its \.measurement"),
+        ([SimpleNamespace(measurement=None)], None, ValueError, "item 0, a SimpleNamespace, has no measurement"),
+        ([SimpleNamespace(measurement=5)], None, TypeError, "item 0 is a SimpleNamespace"),
         ([measurement()], ["a", "b"], ValueError, "2 names for 1 measurements"),
     ],
 )
 def test_bad_input_is_told_with_its_remedy(given: object, names: list[str], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         compare(given, names=names)  # type: ignore[arg-type]
+
+
+def scaled(ranks: int, duration_s: float, items: float = 1000.0, **facts: object) -> Measurement:
+    """What a run of so many ranks cost; each rank counts its part of the items."""
+    own = tuple(use(i, items=items / ranks, compute_fraction=0.7, communication_fraction=0.2, wait_fraction=0.1)
+                for i in range(ranks))  # fmt: skip
+    known: dict[str, object] = {
+        "name": f"{ranks} ranks",
+        "duration_s": duration_s,
+        "ranks": own,
+        "energy": energy(GPU, CPU),
+    }
+    return measurement(0, **(known | facts))
+
+
+def test_one_rank_against_several_has_speedup_efficiency_and_the_share_of_communication() -> None:
+    found = compare([scaled(1, 100.0), scaled(2, 62.5), scaled(4, 40.0)])
+    one, two, four = found.rows
+    assert (one.ranks, two.ranks, four.ranks) == (1, 2, 4)
+    assert (one.speedup, two.speedup, four.speedup) == pytest.approx((1.0, 1.6, 2.5))
+    assert (one.scaling_efficiency, two.scaling_efficiency, four.scaling_efficiency) == pytest.approx((1, 0.8, 0.625))
+    assert (two.items, two.items_per_s) == pytest.approx((1000.0, 16.0))
+    assert two.measured_j_per_item == pytest.approx(1.0)
+    assert two.estimated_j_per_item == pytest.approx(0.1)
+    assert (two.compute_fraction, two.communication_fraction, two.wait_fraction) == pytest.approx((0.7, 0.2, 0.1))
+    assert found.notes == ()
+    text = str(found)
+    for said in ("Ranks", "1.60×", "80\u202f%", "Scaling efficiency", "Communication", "20\u202f%"):
+        assert said in text
+
+
+def test_a_run_stands_for_its_measurement_and_no_ranks_count_as_one() -> None:
+    alone = measurement(name="alone", duration_s=100.0, items=1000.0, energy=energy(GPU))
+    found = compare([SimpleNamespace(measurement=alone), SimpleNamespace(measurement=scaled(2, 62.5))])
+    assert [row.ranks for row in found.rows] == [None, 2]
+    assert found.rows[1].scaling_efficiency == pytest.approx(0.8)
+    with resmon.Monitor(sensors=[scripted_host()], clock=ManualClock()) as monitor:
+        with monitor.measure("window") as window:
+            pass
+        assert compare([window]).rows[0].name == "window"
+
+
+def test_work_that_is_not_the_same_is_said_to_be_so() -> None:
+    more = compare([scaled(1, 100.0), scaled(2, 100.0, items=2000.0)])
+    assert more.rows[1].scaling_efficiency == pytest.approx(1.0)
+    (note,) = more.notes
+    assert "2 ranks is not the same work as the first (2\u202f000 items against 1\u202f000)" in note
+    assert "one of throughput" in note
+    nearly = compare([scaled(1, 100.0), scaled(2, 60.0, items=995.0)])
+    assert nearly.notes == (), "ranks are counted to their last sample"
+    unknown = replace(scaled(2, 60.0), ranks=(use(0, items=None), use(1)))
+    assert any("whether 2 ranks is the same work" in note for note in compare([scaled(1, 100.0), unknown]).notes)
+    other = compare([scaled(1, 100.0, items_unit="images"), scaled(2, 60.0, items_unit="tokens")])
+    assert any("tokens are not images" in note for note in other.notes)
+
+
+def test_several_runs_in_one_measurement_have_no_efficiency() -> None:
+    twice = replace(scaled(2, 60.0), ranks=scaled(2, 60.0).ranks * 2)
+    found = compare([scaled(1, 100.0), twice])
+    assert (found.rows[1].ranks, found.rows[1].scaling_efficiency) == (None, None)
+    assert any("several runs of ranks" in note for note in found.notes)
+
+
+def test_without_ranks_nothing_is_said_of_them() -> None:
+    text = str(compare([measurement(items=5.0), measurement(items=50.0)]))
+    assert "Ranks" not in text
+    assert "same work" not in text
 
 
 def test_to_pandas_has_a_row_for_each_and_a_column_for_each_fact() -> None:

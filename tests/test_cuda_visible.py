@@ -166,7 +166,7 @@ assert len(s.read(1.0)) == len(s.channels)
 print(json.dumps([width, *answers]))
 """,
     )
-    assert answers == [29, [1, [A, B, C]], [2, [B]]]
+    assert answers == [32, [1, [A, B, C]], [2, [B]]]
 
 
 def test_cuda_itself_settles_what_is_not_certain(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ sys.modules["torch"] = types.SimpleNamespace(cuda=types.SimpleNamespace(
     device_count=lambda: 2,
     get_device_properties=lambda i: types.SimpleNamespace(uuid=order[i][4:]),
 ))
-assert len(s.read(0.0)) == 20
+assert len(s.read(0.0)) == 22
 answers.append(look())
 print(json.dumps(answers))
 """,

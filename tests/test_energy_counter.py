@@ -15,6 +15,8 @@ from resmon.energy.mark import Mark
 
 PERIOD_S = 0.1
 BOARD = Calibration(period_s=PERIOD_S, period_p99_s=0.105, steps=100, power_ratio=1.0, power_error=0.01)
+STALE = Calibration(period_s=PERIOD_S, period_p99_s=0.105, steps=100, power_ratio=1.0, power_error=1.0, step_error=0.01)
+"""Of this one the power is the mean of the step that ends."""
 
 
 def counter_j(at_s: float, power_w: float = 300.0) -> float:
@@ -55,9 +57,16 @@ def records(draw: st.DrawFn) -> list[CounterRead]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(records(), st.lists(st.floats(0.0, 1.0), min_size=2, max_size=12), st.randoms(use_true_random=False))
-def test_parts_of_any_partition_sum_to_the_whole(reads: list[CounterRead], cuts: list[float], rng: object) -> None:
-    track = CounterTrack(BOARD, power_limit_w=700.0)
+@given(
+    st.sampled_from([BOARD, STALE]),
+    records(),
+    st.lists(st.floats(0.0, 1.0), min_size=2, max_size=12),
+    st.randoms(use_true_random=False),
+)
+def test_parts_of_any_partition_sum_to_the_whole(
+    board: Calibration, reads: list[CounterRead], cuts: list[float], rng: object
+) -> None:
+    track = CounterTrack(board, power_limit_w=700.0)
     for item in reads:
         track.add(item)
     begin_s, end_s = reads[0].after_s, reads[-1].before_s
@@ -75,9 +84,11 @@ def test_parts_of_any_partition_sum_to_the_whole(reads: list[CounterRead], cuts:
 
 
 @settings(max_examples=100, deadline=None)
-@given(records(), st.data())
-def test_what_was_said_of_an_instant_stays_whatever_comes_later(reads: list[CounterRead], data: st.DataObject) -> None:
-    track = CounterTrack(BOARD, power_limit_w=700.0)
+@given(st.sampled_from([BOARD, STALE]), records(), st.data())
+def test_what_was_said_of_an_instant_stays_whatever_comes_later(
+    board: Calibration, reads: list[CounterRead], data: st.DataObject
+) -> None:
+    track = CounterTrack(board, power_limit_w=700.0)
     said: list[tuple[float, float]] = []
     for before, after in pairwise(reads):
         track.add(before)
@@ -102,12 +113,15 @@ def test_a_window_of_even_load_is_known_to_the_poll() -> None:
     assert end.sigma_j < 0.3
 
 
-def test_polling_ends_at_the_first_edge_that_is_caught() -> None:
-    track = CounterTrack(BOARD)
+@pytest.mark.parametrize(("board", "edge_s"), [(BOARD, 1.1), (STALE, 1.2)])
+def test_polling_ends_at_the_first_edge_or_the_second_where_power_is_the_mean_of_a_step(
+    board: Calibration, edge_s: float
+) -> None:
+    track = CounterTrack(board)
     track.add(read(0.5))
-    polled(track, 1.031, 1.099)
+    polled(track, 1.031, edge_s - 0.001)
     assert not track.settled(1.03)
-    polled(track, 1.099, 1.102)
+    polled(track, edge_s - 0.001, edge_s + 0.002)
     assert track.settled(1.03)
 
 

@@ -49,6 +49,17 @@ def part(energy_j: float, half_j: float, device: str = "GPU 0", **changes: str) 
     )
 
 
+def test_two_ends_in_one_unread_stretch_err_by_the_power_between_them_alone() -> None:
+    apart = replace(START, sigma_j=200.0, strays_w=50.0)
+    near = replace(apart, at_s=10.3, total_j=105.0)
+    window = between(apart, near, gain_error=0.0)
+    assert window.random_j == pytest.approx(1.96 * 50.0 * 0.3)
+    other = replace(near, floor_j=110.0, ceiling_j=140.0)
+    assert between(apart, other, gain_error=0.0).random_j == pytest.approx(1.96 * 200 * math.sqrt(2))
+    unknown = replace(near, strays_w=math.nan)
+    assert between(apart, unknown, gain_error=0.0).random_j == pytest.approx(1.96 * 200 * math.sqrt(2))
+
+
 def test_gain_and_edges_add_in_quadrature() -> None:
     window = between(START, later(10, 3000), gain_error=0.05)
     half_j = 1.96 * math.hypot(0.05 * 3000, math.sqrt(2))

@@ -11,6 +11,7 @@ from resmon.comparison import compare
 from resmon.results import Measurement, Series
 from resmon.views import figure
 from tests.measurements import HOSTILE, component, energy, gpu, measurement, series
+from tests.played_ranks import uses
 
 
 def traces(m: Measurement) -> list[dict[str, object]]:
@@ -29,7 +30,7 @@ def contrast(a: str, b: str) -> float:
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#212121", "#111111"])
-@pytest.mark.parametrize("colour", [*figure.COLOURS.values(), figure._TEXT])
+@pytest.mark.parametrize("colour", [*figure.COLOURS.values(), figure.TEXT])
 def test_every_colour_is_seen_on_light_and_dark_pages(colour: str, ground: str) -> None:
     assert contrast(colour, ground) >= 3.0
 
@@ -84,3 +85,19 @@ def test_a_comparison_shows_measured_and_estimated_as_two_bars_with_their_interv
     lone = compare([measurement(energy=energy(component("GPU 0", 5.0)), gpus=1)]).figure()
     assert "▨ estimated" not in lone.to_json()
     assert gpu(0).device.label in measurement(gpus=1).figure().to_json()
+
+
+def test_a_comparison_of_ranks_has_training_speed_shares_and_utilisation() -> None:
+    one, two = (measurement(gpus=1, name=f"{n} ranks", duration_s=60.0 / n, items=600.0, ranks=uses(n)) for n in (1, 2))
+    made = json.loads(compare([one, two]).figure().to_json())
+    titles = [annotation["text"] for annotation in made["layout"]["annotations"]]
+    assert titles[3:] == ["Training speed, items/s", "Share of a step, %", "Utilisation, %"]
+    speed = next(t for t in made["data"] if t["x"] == [10.0, 20.0])
+    assert speed["customdata"] == [", 1.00×", ", 2.00×"]
+    compute, communication, wait = (
+        next(t for t in made["data"] if t.get("name") == word) for word in ("compute", "communication", "wait")
+    )
+    assert compute["x"] == pytest.approx([58, 58])
+    assert communication["base"] == pytest.approx([58, 58])
+    assert wait["base"] == pytest.approx([67, 67])
+    assert "share" not in json.dumps(json.loads(compare([measurement(), measurement()]).figure().to_json()))

@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
+from resmon.sensors import Sensor
 from resmon.sensors.nvml import NvmlSensor
+from resmon.sensors.nvml_remote import RemoteNvmlSensor
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture
-def sensor() -> Iterator[NvmlSensor]:
-    sensor = NvmlSensor()
+@pytest.fixture(params=[NvmlSensor, RemoteNvmlSensor])
+def sensor(request: pytest.FixtureRequest) -> Iterator[Sensor]:
+    sensor: Sensor = request.param()
     sensor.discover()
     if not sensor.devices:
         pytest.skip(str(sensor.status[0]))
@@ -28,7 +30,7 @@ def sensor() -> Iterator[NvmlSensor]:
     sensor.close()
 
 
-def _row(sensor: NvmlSensor, at_s: float = 0.0) -> dict[str, float]:
+def _row(sensor: Sensor, at_s: float = 0.0) -> dict[str, float]:
     wanted = next(d.id for d in sensor.devices if d.index == 0)
     pairs = zip(sensor.channels, sensor.read(at_s), strict=True)
     return {channel.quantity: value for channel, value in pairs if channel.device_id == wanted}
@@ -45,7 +47,7 @@ def _alone(code: str) -> Any:
     return last
 
 
-def test_every_quantity_of_the_first_gpu_is_plausible(sensor: NvmlSensor) -> None:
+def test_every_quantity_of_the_first_gpu_is_plausible(sensor: Sensor) -> None:
     device = next(d for d in sensor.devices if d.index == 0)
     row = _row(sensor)
     if device.kind == "gpu":
@@ -57,7 +59,7 @@ def test_every_quantity_of_the_first_gpu_is_plausible(sensor: NvmlSensor) -> Non
     assert all(row[q] != row[q] or row[q] > 0 for q in ("power_w", "power_limit_w") if q in row)
 
 
-def test_the_counter_runs_with_the_power(sensor: NvmlSensor, record_property: Callable[[str, object], None]) -> None:
+def test_the_counter_runs_with_the_power(sensor: Sensor, record_property: Callable[[str, object], None]) -> None:
     if "energy_j" not in _row(sensor) or _row(sensor)["power_w"] != _row(sensor)["power_w"]:
         pytest.skip("no counter or no power")
     start = time.monotonic()
@@ -73,7 +75,7 @@ def test_the_counter_runs_with_the_power(sensor: NvmlSensor, record_property: Ca
     assert joules / seconds == pytest.approx(mean_w, rel=0.4)
 
 
-def test_the_counter_steps(sensor: NvmlSensor, record_property: Callable[[str, object], None]) -> None:
+def test_the_counter_steps(sensor: Sensor, record_property: Callable[[str, object], None]) -> None:
     if "energy_j" not in _row(sensor):
         pytest.skip("no counter")
     steps, last, at = [], _row(sensor)["energy_j"], time.monotonic()

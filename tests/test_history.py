@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resmon.blocks import BLOCK_ROWS
 from resmon.facts import Channel
-from resmon.history import FOLD_S, RAW_ROWS, History
+from resmon.history import FOLD_S, FOLD_TOGETHER, RAW_ROWS, History
 
 NAN = float("nan")
 GAUGE = Channel(device_id="host", quantity="load", unit="1")
@@ -184,3 +184,23 @@ def test_pandas_gets_a_frame_indexed_by_seconds() -> None:
     assert list(frame.columns) == ["host.joules", "host.load"]
     assert frame.index.name == "time_s"
     assert list(frame["host.joules"]) == [0.0, 0.5, 1.0, 1.5]
+
+
+def test_no_row_waits_for_more_than_a_few_buckets_to_be_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History()
+    history.set_channels([GAUGE, COUNTER])
+    folds, most = 0, 0
+    fold = history._fold
+
+    def counted(bucket: object) -> None:
+        nonlocal folds
+        folds += 1
+        fold(bucket)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(history, "_fold", counted)
+    for i in range(3 * BLOCK_ROWS):
+        before = folds
+        history.append(float(i), [0.0, 0.0])
+        most = max(most, folds - before)
+    assert most == FOLD_TOGETHER
+    assert folds > 3 * BLOCK_ROWS / FOLD_S - 2 * FOLD_TOGETHER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -81,7 +82,7 @@ def test_requests_that_wait_behind_an_error_are_aborted(loaded: Kernel) -> None:
 
 
 def test_an_interrupted_cell_has_a_summary(loaded: Kernel) -> None:
-    request = loaded.send("%%resmon long one -o cut\nprint('begun', flush=True)\nimport time\ntime.sleep(30)")
+    request = loaded.send("%%resmon long one -o cut\nprint('begun', flush=True)\nimport time\ntime.sleep(300)")
     loaded.wait_for("stream", lambda content: "begun" in content["text"])
     loaded.manager.interrupt_kernel()
     ran = loaded.result(request)
@@ -89,7 +90,7 @@ def test_an_interrupted_cell_has_a_summary(loaded: Kernel) -> None:
     assert "long one, failed: KeyboardInterrupt after" in ran.text
     assert "measured up to there" in ran.text
     assert loaded.json("cut.error") == "KeyboardInterrupt"
-    assert loaded.json("cut.duration_s") < 20
+    assert loaded.json("cut.duration_s") < 200
 
 
 def test_an_interrupted_await_has_a_summary(loaded: Kernel) -> None:
@@ -102,7 +103,7 @@ def test_an_interrupted_await_has_a_summary(loaded: Kernel) -> None:
 
 
 def test_a_notebook_in_a_browser_gets_a_panel_that_the_summary_replaces(loaded: Kernel) -> None:
-    ran = loaded.run("%%resmon live\n" + BUSY.format(seconds=1.5), watched=True)
+    ran = loaded.run("%%resmon live\n" + BUSY.format(seconds=4), watched=True)
     (shown,) = ran.of("display_data")
     (replaced,) = ran.of("update_display_data")
     assert WIDGET in shown["data"]
@@ -141,11 +142,38 @@ def test_quiet_and_wrong_words(loaded: Kernel) -> None:
 def test_an_open_panel_is_silent_once_nothing_runs(loaded: Kernel) -> None:
     loaded.run("%resmon", watched=True)
     loaded.run("x = 1", watched=True)
-    heard = loaded.heard(3.0)
-    assert any(message["msg_type"] == "comm_msg" for message in heard)
-    assert loaded.heard(3.0) == []
+    loaded.wait_for("comm_msg")
+    assert loaded.falls_silent(3.0)
     ran = loaded.run("import time; time.sleep(1.2)", watched=True)
     assert "comm_msg" in ran.kinds
+
+
+def test_what_is_left_of_a_panel_in_a_saved_notebook_is_a_sentence(loaded: Kernel) -> None:
+    (shown,) = loaded.run("%resmon", watched=True).of("display_data")
+    assert WIDGET in shown["data"]
+    assert shown["data"]["text/plain"] == "resmon: the live panel is gone with its kernel; %resmon shows it again"
+
+
+def test_a_docked_panel_says_where_it_is_for_front_ends_without_a_side(loaded: Kernel) -> None:
+    pytest.importorskip("sidecar")
+    assert "where nothing shows there (Notebook 7), use %resmon" in loaded.run("%resmon side", watched=True).text
+
+
+def test_a_panel_keeps_what_the_last_cell_cost(loaded: Kernel) -> None:
+    loaded.run("%reload_ext resmon")  # the next panel is a new one
+    opened = loaded.run("%resmon", watched=True)
+    states = [content["data"]["state"] for content in opened.of("comm_open")]
+    (schema,) = (state["_schema"] for state in states if "_schema" in state)
+    ran = loaded.run("%%resmon --quiet -o m\nimport time; time.sleep(1.2)", watched=True)
+    messages = [*ran.messages, *loaded.heard(3.5)]
+    sent = [(m["content"]["data"].get("content", {}), m["buffers"]) for m in messages if m["msg_type"] == "comm_msg"]
+    cell = next(content["cell"] for content, _ in sent if content.get("k") == "cell")
+    (row, (buffer,)) = [each for each in sent if each[0].get("k") == "row"][-1]
+    assert row["cell"] == cell["id"]
+    values = struct.unpack_from(f"<{len(schema['columns'])}f", buffer, 8)
+    shown = values[schema["columns"].index("cell.estimated_j")]
+    assert shown == pytest.approx(loaded.json("m.energy.estimated_j"), rel=1e-5)
+    assert sent[-1][0] == {"k": "state", "state": "idle", "text": ""}
 
 
 def test_reload_and_unload(loaded: Kernel) -> None:

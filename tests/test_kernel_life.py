@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 import resmon
-from tests.kernels import Kernel, kernel
+from tests.kernels import Kernel, ends_by_itself, kernel
+from tests.ranks import until
 
 MIB = 1 << 20
 TREE_BYTES = "resmon.get_monitor().latest().host.memory_tree_bytes"
@@ -63,14 +64,24 @@ def test_a_restart_leaves_no_process_and_a_record_that_can_be_read(running: Kern
     assert new.name.startswith(f"{running.pid}-")
 
 
+def has_grown(path: Path) -> bool:
+    """Whether the record has the last cell for a second and more, and its memory."""
+    with resmon.replay(path) as replayed:
+        replayed.play()
+        last = replayed.cells[-1]
+        return last.duration_s > 1.0 and (last.peak_memory_bytes or 0) > 300 * MIB
+
+
 def test_a_killed_kernel_leaves_a_record_with_its_cells(running: Kernel, records: Path) -> None:
     running.run("%load_ext resmon")
+    asked = time.monotonic()
     running.run("import time; secret = 'hunter2'; time.sleep(0.3)")
+    took_s = time.monotonic() - asked
     running.send("data = bytearray(300 * 2**20)\nwhile True: pass")
     running.wait_for("execute_input", lambda content: "bytearray" in content["code"])
-    time.sleep(1.6)
-    os.kill(running.pid, signal.SIGKILL)
     (path,) = records.glob("*.resmon")
+    until(lambda: has_grown(path), 60)
+    os.kill(running.pid, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(running.pid)], timeout=10)
     assert b"hunter2" not in path.read_bytes()
     with resmon.replay(path) as replayed:
@@ -78,7 +89,7 @@ def test_a_killed_kernel_leaves_a_record_with_its_cells(running: Kernel, records
         finished, killed = replayed.cells[-2:]
         assert finished.error is None
         assert killed.error == "the record ends before the cell did"
-        assert finished.duration_s == pytest.approx(0.3, abs=0.25)
+        assert 0.3 <= finished.duration_s <= took_s
         assert killed.duration_s > 0.9
         peak = killed.peak_memory_bytes
         assert peak is not None
@@ -91,9 +102,7 @@ def test_shutdown_is_prompt_with_a_panel_open_and_a_window_too(running: Kernel) 
     running.run("%resmon", watched=True)
     running.run("import resmon; w = resmon.measure('open').open()")
     process = psutil.Process(running.pid)
-    began = time.monotonic()
-    running.manager.shutdown_kernel(now=False)
-    assert time.monotonic() - began < running.manager.shutdown_wait_time  # afterwards it would have been killed
+    assert ends_by_itself(running)
     assert not process.is_running()
 
 
@@ -165,21 +174,23 @@ time.sleep(0.2)"""
 def test_a_child_may_measure_for_itself(loaded: Kernel) -> None:
     code = """
 def child(queue):
+    began = time.monotonic()
     with resmon.measure("in the child") as window:
         time.sleep(0.2)
-    queue.put((window.measurement.name, window.measurement.duration_s, resmon.get_monitor().running))
+    took_s = time.monotonic() - began
+    queue.put((window.measurement.name, window.measurement.duration_s, took_s, resmon.get_monitor().running))
 context = multiprocessing.get_context("fork")
 queue = context.Queue()
 process = context.Process(target=child, args=(queue,))
 process.start()
-answer = queue.get(timeout=20)
-process.join(20)
+answer = queue.get(timeout=60)
+process.join(60)
 code = process.exitcode
 queue.close()"""
     loaded.run(code)
-    name, duration_s, running = loaded.json("answer")
+    name, duration_s, took_s, running = loaded.json("answer")
     assert (name, running) == ("in the child", True)
-    assert duration_s == pytest.approx(0.2, abs=0.15)
+    assert 0.2 <= duration_s <= took_s
     assert loaded.json("code") == 0
     assert loaded.json("resmon.get_monitor().running") is True
 
@@ -199,13 +210,13 @@ context = multiprocessing.get_context("fork")
 ready, go = context.Semaphore(0), context.Event()
 children = [context.Process(target=child, args=(ready, go)) for _ in range(4)]
 for process in children: process.start()
-for _ in children: assert ready.acquire(timeout=20)
+for _ in children: assert ready.acquire(timeout=60)
 grown, until = [], time.monotonic() + 30
 while time.monotonic() < until and not (grown and grown[-1] > 190 * 2**20):
     time.sleep(0.2)
     grown.append({TREE_BYTES} - before)
 go.set()
-for process in children: process.join(20)
+for process in children: process.join(60)
 codes = [process.exitcode for process in children]
 del shared"""
     loaded.run(code)

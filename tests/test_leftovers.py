@@ -47,6 +47,17 @@ def test_sees_a_child_process() -> None:
     assert left == [f"child process {child.pid}"]
 
 
+def test_sees_a_process_that_reads_gpus(tmp_path: Path) -> None:
+    before = leftovers.traces()
+    program = "import ctypes; ctypes.CDLL(None).prctl(15, b'resmon-nvml', 0, 0, 0); print(flush=True); input()"
+    words = [sys.executable, "-c", program + " # resmon.sensors.nvml_helper", str(os.getpid())]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        left = leftovers.left_since(before)
+    assert left == [f"child process {reader.pid}", f"process {reader.pid} that reads GPUs for {os.getpid()}"]
+
+
 def test_sees_an_open_file(tmp_path: Path) -> None:
     before = leftovers.traces()
     fds = [os.open(path, os.O_RDONLY | os.O_CREAT, 0o600) for path in ("/proc/self/stat", tmp_path / "record")]

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from IPython.core.completer import provisionalcompleter
@@ -68,7 +69,9 @@ def test_every_cell_is_measured(loaded: InteractiveShell) -> None:
     lines = [line for line in table.splitlines() if line.startswith("In [")]
     assert len(lines) >= 3
     slow = next(line for line in lines if "import time" in line)
-    assert "30" in slow
+    took = re.search(r"([\d.]+)\u202f(ms|s)\b", slow)
+    assert took is not None, slow
+    assert float(took[1]) * (1e-3 if took[2] == "ms" else 1.0) >= 0.29
     assert "measured" in slow
     assert "ZeroDivisionError" in next(line for line in lines if "1/0" in line)
 
@@ -170,6 +173,9 @@ def test_quiet_shows_nothing_and_measures(loaded: InteractiveShell) -> None:
         ("%%resmon --fast\n1", "unknown option '--fast'"),
         ("%%resmon -o\n1", "-o needs a value"),
         ("%%resmon -o 3x\n1", "not '3x'"),
+        ("%%resmon -o class\n1", "not 'class'"),
+        ("%resmon record 'open", "No closing quotation"),
+        ("%resmon record 'a' b", "one file name"),
         ("%%resmon --repeat 0\n1", "not '0'"),
         ("%%resmon 'unclosed\n1", "No closing quotation"),
     ],
@@ -203,6 +209,41 @@ def test_stop_start_and_status(loaded: InteractiveShell) -> None:
     assert loaded.user_ns["m"].energy.measured_j > 0
 
 
+def test_a_cell_that_ran_while_measuring_was_stopped_says_so(loaded: InteractiveShell) -> None:
+    run(loaded, "%resmon stop")
+    assert "measuring was stopped; %resmon start" in run(loaded, "%%resmon\nx = 1")
+    said = run(loaded, "%resmon doctor")
+    assert "monitor" in said
+    assert "stopped: no sensor is read" in said
+    assert "looking" not in said
+    run(loaded, "%resmon start")
+    assert "no sensor is read" not in run(loaded, "%resmon doctor")
+    assert "measuring was stopped" not in run(loaded, "%%resmon\nx = 1")
+
+
+def test_record_takes_a_quoted_name_and_a_home(
+    loaded: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my runs").mkdir()
+    for given, meant in (
+        ("'~/my runs/a.ndjson'", "my runs/a.ndjson"),
+        ("~/b.ndjson", "b.ndjson"),
+        (f'"{tmp_path}/c d.ndjson"', "c d.ndjson"),
+        (f"{tmp_path}/e f.ndjson", "e f.ndjson"),
+    ):
+        run(loaded, f"%resmon record {given}")
+        assert str(tmp_path / meant) in run(loaded, "%resmon record off")
+        assert resmon.replay(tmp_path / meant).play().samples
+    assert "b.ndjson exists already; name another file" in run(loaded, "%resmon record ~/b.ndjson", fails=True)
+
+
+@pytest.mark.parametrize("prompt", [">>> ", "In [3]: "])
+def test_a_magic_copied_with_its_prompt_is_followed(loaded: InteractiveShell, prompt: str) -> None:
+    assert "copied, done in" in run(loaded, f"{prompt}%%resmon copied -o m\n{prompt}x = 1")
+    assert loaded.user_ns["m"].name == "copied"
+
+
 def test_doctor_has_a_line_for_each_sensor_and_for_the_front_end(loaded: InteractiveShell) -> None:
     said = run(loaded, "%resmon doctor")
     assert "host" in said
@@ -216,8 +257,12 @@ def test_completion_and_help(loaded: InteractiveShell) -> None:
             return {completion.text for completion in loaded.Completer.completions(line, len(line))}
 
     assert {"cells", "doctor", "auto", "stop"} <= completed("%resmon ")
+    assert completed("%resmon d") == {"doctor"}
     assert {"on", "off"} <= completed("%resmon auto ")
+    assert "off" in completed("%resmon record ")
+    assert not {"cells", "doctor"} & completed("%resmon cells ")
     assert {"--repeat", "--quiet", "-o"} <= completed("%%resmon -")
+    assert {"first", "all"} <= completed("%%resmon --ranks 2 --output ")
     assert "%resmon doctor" in run(loaded, "%resmon?")
 
 

@@ -24,8 +24,8 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_there_is_the_quickstart() -> None:
-    assert "quickstart.ipynb" in [path.name for path in NOTEBOOKS]
+def test_the_lessons_are_there() -> None:
+    assert [path.name for path in NOTEBOOKS] == ["distributed.ipynb", "energy.ipynb", "quickstart.ipynb"]
 
 
 def test_it_was_run_from_top_to_bottom_without_an_error(notebook: nbformat.NotebookNode) -> None:

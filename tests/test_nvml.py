@@ -50,6 +50,7 @@ show([devices, row(), said()])
         "utilization": 0.87,
         "memory_used_bytes": 60 * GIB,
         "memory_own_bytes": row["GPU 1"]["memory_own_bytes"],
+        "other_processes": row["GPU 1"]["other_processes"],
         "power_w": 512.5,
         "power_limit_w": 1000.0,
         "temperature_c": 71.0,
@@ -209,8 +210,9 @@ show([devices, last, [[s.label, s.scope] for s in sensor.sources], worst])
         ["GPU 1", "mig", 1, parent],
         ["GPU 2", "gpu", 2, None],
     ]
-    assert row["GPU 0"] == {"utilization": None, "memory_used_bytes": 3 * GIB, "memory_own_bytes": 2 * GIB}
-    assert row["GPU 1"] == {"utilization": None, "memory_used_bytes": 0, "memory_own_bytes": 0}
+    used = {"utilization": None, "memory_used_bytes": 3 * GIB, "memory_own_bytes": 2 * GIB, "other_processes": 0}
+    assert row["GPU 0"] == used
+    assert row["GPU 1"] == {**used, "memory_used_bytes": 0, "memory_own_bytes": 0}
     assert row["MIG parent 0"]["power_w"] == 400
     assert "utilization" not in row["MIG parent 0"]
     assert sources == [["MIG parent 0", "board, shared by all its MIG slices"], ["GPU 2", "board"]]

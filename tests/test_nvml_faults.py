@@ -38,17 +38,18 @@ def test_no_driver_at_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "cause", "remedy"),
+    ("code", "cause", "remedy", "named"),
     [
-        (MISMATCH, "different versions", "reboot"),
-        (NO_PERMISSION, "refuses this user", "--gpus all"),
-        (NOT_LOADED, "kernel driver is not loaded", "modprobe"),
-        (999, "Unknown Error", "nvidia-smi"),
+        (MISMATCH, "different versions", "reboot", ["NVIDIA GPUs"]),
+        (NO_PERMISSION, "refuses this user", "--gpus all", ["NVIDIA GPUs"]),
+        (NOT_LOADED, "kernel driver is not loaded", "modprobe", []),
+        (999, "Unknown Error", "nvidia-smi", ["NVIDIA GPUs"]),
     ],
 )
-def test_a_driver_that_does_not_start(tmp_path: Path, code: int, cause: str, remedy: str) -> None:
+def test_a_driver_that_does_not_start(tmp_path: Path, code: int, cause: str, remedy: str, named: list[str]) -> None:
     path = Script(gpus=gpus(1), rules=[Fault("nvmlInit*", code)]).write(tmp_path / "gpus")
-    said, values, _, _ = play(path, SAY)
+    said, values, not_covered, _ = play(path, SAY)
+    assert not_covered == named
     assert len(said) == 1
     assert said[0].startswith("nvml: unavailable")
     assert cause in said[0]
@@ -78,17 +79,67 @@ def test_one_gpu_that_cannot_be_opened(tmp_path: Path, code: int, cause: str) ->
     assert said[0].startswith("nvml: available 1 of 1 GPUs")
     assert said[1].startswith("nvml index 1: lost")
     assert cause in said[1]
-    assert len(values) == 11
+    assert len(values) == 12
+
+
+@pytest.mark.parametrize(
+    ("visible", "named"),
+    [
+        (None, ["GPU at NVML index 1"]),
+        ("0,1", ["GPU at NVML index 1"]),
+        ("0", []),
+        (gpu_uuid(0), []),
+        (gpu_uuid(1), ["GPU at NVML index 1"]),
+        ("", []),
+        ("-1", []),
+    ],
+)
+def test_a_gpu_that_cannot_be_opened_is_named_as_not_covered_unless_it_is_hidden(
+    tmp_path: Path, visible: str | None, named: list[str]
+) -> None:
+    closed = Gpu(uuid=gpu_uuid(1), rules=[Fault("nvmlDeviceGetHandleByIndex_v2", NO_PERMISSION)])
+    path = Script(gpus=(*gpus(1), closed)).write(tmp_path / "gpus")
+    hiding = "" if visible is None else f"os.environ['CUDA_VISIBLE_DEVICES'] = {visible!r}\n"
+    _, _, not_covered, _ = play(path, "import os\n" + hiding + SAY)
+    assert not_covered == named
+
+
+@pytest.mark.parametrize("function", ["nvmlInit*", "nvmlDeviceGetCount*", "nvmlDeviceGetHandleByIndex_v2"])
+def test_a_measurement_names_the_only_gpu_whose_driver_refuses_before_it_is_found(
+    tmp_path: Path, function: str
+) -> None:
+    path = Script(gpus=gpus(1), rules=[Fault(function, NO_PERMISSION)]).write(tmp_path / "gpus")
+    sensors = play(
+        path,
+        """
+from resmon.monitor import Monitor
+from resmon.sensors.nvml import NvmlSensor
+from resmon.sensors.nvml_remote import RemoteNvmlSensor
+not_covered = []
+for sensor in (NvmlSensor(), RemoteNvmlSensor()):
+    with Monitor(0.05, sensors=[sensor]) as monitor:
+        until = time.monotonic() + 30
+        while sensor.status[0].state == "looking":
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        with monitor.measure("refused") as window:
+            time.sleep(0.2)
+    not_covered.append(list(window.measurement.energy.not_covered))
+print(json.dumps(not_covered))
+""",
+    )
+    name = "GPU at NVML index 0" if "Handle" in function else "NVIDIA GPUs"
+    assert sensors == [[name, "PSU", "fans"]] * 2
 
 
 def test_a_driver_that_comes_later(tmp_path: Path) -> None:
-    script = Script(gpus=gpus(1), rules=[Fault("nvmlInit*", NOT_LOADED, to_s=4.0)])
+    script = Script(gpus=gpus(1), rules=[Fault("nvmlInit*", NOT_LOADED, to_s=1000.0)])
     answers = play(
         script.write(tmp_path / "gpus"),
         READING
-        + f"""
+        + """
 answers = [[said()[0][:17], sensor.generation, len(sensor.read(0.0))]]
-time.sleep(max(0.0, {script.epoch_s + 4.1!r} - time.monotonic()))
+set_clock(1500.0)
 for at in (9.0, 10.5, 11.0):
     answers.append([len(sensor.read(at)), sensor.generation])
 answers.append(said())
@@ -99,33 +150,30 @@ show(answers)
         ["nvml: unavailable", 0, 0],
         [0, 0],
         [0, 1],
-        [11, 1],
+        [12, 1],
         ["nvml: available 1 of 1 GPUs, driver 575.57.08"],
     ]
 
 
 def test_a_gpu_that_is_lost_and_comes_back(tmp_path: Path) -> None:
-    away = Gpu(uuid=gpu_uuid(1), power_w=200, rules=[Fault("*", LOST, 1.0, 2.0)])
+    away = Gpu(uuid=gpu_uuid(1), power_w=200, rules=[Fault("*", LOST, 1000.0, 2000.0)])
     script = Script(gpus=(Gpu(uuid=gpu_uuid(0), power_w=100), away))
     before, lost, still, back, calls = play(
         script.write(tmp_path / "gpus"),
         READING
-        + f"""
-epoch = {script.epoch_s!r}
-def until(t):
-    time.sleep(max(0.0, epoch + t - time.monotonic()))
+        + """
 def look(at):
     r = row(at)
-    blank = set(r["GPU 1"].values()) == {{None}}
+    blank = set(r["GPU 1"].values()) == {None}
     return [r["GPU 0"]["power_w"], r["GPU 1"]["power_w"], blank, said(), sensor.generation]
 before = look(0.0)
-until(1.1)
+set_clock(1500.0)
 lost = look(1.0)
 look(5.0)
 reset_calls()
 still = look(11.5)  # the retry finds it still away
 before_back = calls("nvmlDeviceGetFieldValues", 1)
-until(2.1)
+set_clock(2500.0)
 look(12.0)
 look(22.0)
 back = look(22.5)
@@ -236,18 +284,18 @@ def test_what_is_forbidden_is_not_tried_again_and_again(tmp_path: Path) -> None:
 
 
 def test_a_whole_driver_that_goes_away_and_comes_back(tmp_path: Path) -> None:
-    rules = [Fault("nvmlInit*", NOT_LOADED, 1.0, 2.0)]
-    script = Script(gpus=gpus(2, power_w=50, rules=[Fault("*", LOST, 1.0, 2.0)]), rules=rules)
+    rules = [Fault("nvmlInit*", NOT_LOADED, 1000.0, 2000.0)]
+    script = Script(gpus=gpus(2, power_w=50, rules=[Fault("*", LOST, 1000.0, 2000.0)]), rules=rules)
     answers = play(
         script.write(tmp_path / "gpus"),
         READING
-        + f"""
+        + """
 def look(at):
     return [row(at)["GPU 1"]["power_w"], said()[0][:40], sensor.generation]
 answers = [look(0.0)]
-time.sleep(max(0.0, {script.epoch_s!r} + 1.1 - time.monotonic()))
+set_clock(1500.0)
 answers += [look(1.0), look(2.0), look(12.5)]
-time.sleep(max(0.0, {script.epoch_s!r} + 2.1 - time.monotonic()))
+set_clock(2500.0)
 answers += [look(23.0)]
 show(answers)
 """,

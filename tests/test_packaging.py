@@ -24,6 +24,7 @@ from scripts.torch_build import OFFICIAL_INDEX, pip_attempts
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 PANEL = {"resmon/static/panel.js", "resmon/static/panel.css", "resmon/py.typed"}
+TRACES = {f"resmon/traces/{name}.ndjson.gz" for name in ("cpu-training", "gpu-training-synthetic")}
 
 
 def _run(*command: str | Path, cwd: Path, path: str | None = None) -> str:
@@ -63,7 +64,12 @@ def wheel(sdist: Path, no_npm: str, tmp_path_factory: pytest.TempPathFactory) ->
 def test_the_source_archive_carries_the_panel_and_its_sources(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert names >= PANEL | {"resmon/static/sources.sha256", "widgets/package-lock.json", "hatch_build.py", "LICENSE"}
+    assert names >= PANEL | TRACES | {
+        "resmon/static/sources.sha256",
+        "widgets/package-lock.json",
+        "hatch_build.py",
+        "LICENSE",
+    }
     assert not [name for name in names if "node_modules" in name or name.startswith(("tests/", ".venv"))]
 
 
@@ -71,12 +77,14 @@ def test_the_wheel_from_the_source_archive_is_the_package_and_no_more(wheel: Pat
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         metadata = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
-    assert names >= PANEL
+    assert names >= PANEL | TRACES | {"resmon-join.pth"}
     assert {name.split("/")[0].split("-")[0] for name in names} == {"resmon"}
     python = {f"resmon/{path.relative_to(ROOT / 'resmon').as_posix()}" for path in (ROOT / "resmon").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == python
     assert "License-Expression: BSD-3-Clause" in metadata
-    assert {"lab", "train", "test", "docs"} == set(re.findall(r"^Provides-Extra: (\S+)$", metadata, re.MULTILINE))
+    assert {"dask", "docs", "lab", "ray", "test", "train"} == set(
+        re.findall(r"^Provides-Extra: (\S+)$", metadata, re.MULTILINE)
+    )
 
 
 @pytest.mark.slow
@@ -96,9 +104,16 @@ assert "render" in (files / "panel.js").read_text("utf-8")
 assert str(Panel._esm) == (files / "panel.js").read_text("utf-8")
 with resmon.measure("work") as window:
     sum(range(100_000))
+for name in ("cpu-training", "gpu-training-synthetic"):
+    assert resmon.replay(name).play().energy.total_j > 0
 print(window.measurement.duration_s > 0)
 """
     assert _run(python, "-c", program, cwd=tmp_path).strip() == "True"
+    rank = {**os.environ, "RANK": "0", "RESMON_CONNECTION": "/nowhere"}
+    command = [str(python), "-c", "print(1)"]
+    said = subprocess.run(command, env=rank, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert said.stdout == "1\n"
+    assert said.stderr.count("/nowhere cannot be read") == 1, "a rank of an unchanged script joins"
 
 
 @pytest.fixture

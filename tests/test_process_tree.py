@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,8 +46,15 @@ def opened(proc: Path | str, pid: int | None, max_kept: int | None = None) -> It
 @contextmanager
 def program(source: str) -> Iterator[subprocess.Popen[str]]:
     """A process that says "ready", and whose family goes when its input closes."""
+    # Without coverage, which would need memory of its own in each of them.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     with subprocess.Popen(
-        [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", source],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -259,3 +267,75 @@ def test_a_root_that_is_gone_is_unknown(tmp_path: Path) -> None:
         tree.read(0.0, b"1")
         assert math.isnan(tree.memory_bytes)
         assert math.isnan(tree.cpu_time_s)
+
+
+def test_a_child_that_another_thread_started_is_found() -> None:
+    with opened("/proc", None) as tree:
+        tree.read(0.0, b"1")
+        tree.read(1.2, b"2")
+        assert tree.pss_bytes > MIB
+        assert tree.take(2.5, b"2") is not None, "without any child nothing is walked"
+        started: list[subprocess.Popen[bytes]] = []
+        go, started_it = threading.Event(), threading.Event()
+
+        def start_and_stay() -> None:  # a child belongs to the thread that started it while that lives
+            started.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+            started_it.set()
+            go.wait(30.0)
+
+        thread = threading.Thread(target=start_and_stay)
+        thread.start()
+        assert started_it.wait(30.0)
+        try:
+            assert tree.take(4.0, b"3") is None, "more than reads is due"
+            tree.read(4.0, b"3")
+            assert tree.processes == 2
+        finally:
+            go.set()
+            thread.join(30.0)
+            started[0].communicate(b"\n")
+        tree.read(5.0, b"3")
+        assert tree.processes == 1
+
+
+@pytest.mark.parametrize("counts", [True, False], ids=["the kernel counts what is started", "it does not"])
+def test_a_child_that_came_and_went_between_two_ticks_is_counted(counts: bool) -> None:
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    with opened("/proc", None) as tree:
+
+        def tick(number: int) -> float:
+            mark = b"%d" % number if counts else b"0"
+            taken = tree.take(2.0 * number, mark, mark)
+            assert taken is not None, "without any child nothing is walked"
+            tree.parse(taken)
+            return tree.cpu_time_s
+
+        tree.read(0.0, b"0")
+        tree.read(2.0, b"1" if counts else b"0")  # with the sizes, which are due now
+        for number in (2, 3):
+            before_s = tick(number)
+        subprocess.run([sys.executable, "-c", busy], check=True)
+        after_s = tick(4)
+        assert after_s - before_s >= 0.3
+        again_s = tick(4)
+        assert after_s <= again_s < after_s + 0.1
+
+
+def test_proportional_sizes_that_stand_still_are_read_less_often(tmp_path: Path) -> None:
+    def sizes(kib: int) -> dict[str, object]:
+        text = f"Rss: {kib} kB\nPss: {kib} kB\nPss_Anon: {kib} kB\nAnonymous: {kib} kB\n"
+        return {f"proc/{pid}/smaps_rollup": text for pid in (1, 7)}
+
+    write(tmp_path, process_files(1, children="7") | process_files(7) | sizes(1000))
+    with opened(tmp_path / "proc", 1) as tree:
+        seen = []
+        for second in range(130):
+            if second in (40, 95):
+                write(tmp_path, sizes(1000 + second))
+            tree.read(float(second), b"1")
+            seen.append(tree.pss_bytes)
+        changes = [second for second in range(2, 130) if seen[second] != seen[second - 1]]
+    # Read at about 1, 11, 31 and 71 s; after the change that is seen then at 81 and 101 s.
+    first, second = changes
+    assert 65 < first < 80
+    assert 95 < second < 110

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from resmon.sensors.rapl import POWERCAP_REMEDY, RaplSensor
-from tests.fake_root import write
+from tests.fake_root import open_to_others, write
 
 RANGE_UJ = 262_143_328_850
 
@@ -34,14 +34,14 @@ def bump(path: Path, by_uj: int) -> None:
 def advancing(*counters: Path) -> Iterator[None]:
     """Counters that run, as they do while a sensor discovers them."""
     stop = threading.Event()
+    # Kept open: tests count the descriptors of this process meanwhile.
+    files = [os.open(counter, os.O_RDWR) for counter in counters]
 
     def run() -> None:
         while not stop.wait(0.002):
-            for counter in counters:
-                text = f"{int(counter.read_text()) + 20_000}\n"
-                descriptor = os.open(counter, os.O_WRONLY)
-                os.pwrite(descriptor, text.encode(), 0)  # in place: never empty in between
-                os.close(descriptor)
+            for file in files:
+                text = f"{int(os.pread(file, 64, 0)) + 20_000}\n"
+                os.pwrite(file, text.encode(), 0)  # in place: never empty in between
 
     runner = threading.Thread(target=run)
     runner.start()
@@ -50,6 +50,8 @@ def advancing(*counters: Path) -> Iterator[None]:
     finally:
         stop.set()
         runner.join()
+        for file in files:
+            os.close(file)
 
 
 @contextmanager
@@ -202,9 +204,7 @@ def test_a_counter_that_stands_still_is_no_sensor_until_it_moves(tmp_path: Path)
 def test_root_only_counters_name_the_one_command(tmp_path: Path) -> None:
     counter = zone(tmp_path, "intel-rapl:0", "package-0", 10_000_000_000)
     counter.chmod(0o400)
-    for parent in (tmp_path, *tmp_path.parents):
-        if "pytest" in parent.name or parent == tmp_path:  # pytest's own folders are closed to others
-            parent.chmod(parent.stat().st_mode | 0o055)
+    open_to_others(tmp_path)
     os.seteuid(65534)
     try:
         with discovered(tmp_path) as sensor:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_root import write
+from tests.fake_root import open_to_others, write
 from tests.test_rapl import advancing, zone
 
 if sys.platform != "linux":
@@ -247,9 +247,7 @@ def test_a_forked_child_lets_go_and_the_parent_counts_on(tmp_path: Path) -> None
 @pytest.mark.skipif(not PARANOID.exists() or int(PARANOID.read_text()) < 1, reason="everybody may count on a CPU here")
 def test_a_refused_event_names_the_one_command(tmp_path: Path) -> None:
     pmu(tmp_path, pkg=CPU_CLOCK)
-    for parent in (tmp_path, *tmp_path.parents):
-        if "pytest" in parent.name or parent == tmp_path:  # pytest's own folders are closed to others
-            parent.chmod(parent.stat().st_mode | 0o055)
+    open_to_others(tmp_path)
     os.seteuid(65534)
     try:
         with discovered(tmp_path) as sensor:

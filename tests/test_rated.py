@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
+import platform
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from resmon.energy.rated import rated_energy_j
-from resmon.sensors.cpu_info import CpuInfo, parse_cpuinfo
+from resmon.sensors.cpu_info import CpuInfo, parse_cpuinfo, read_cpu_info
 from resmon.sensors.host import HostSensor
 from resmon.sensors.rated import RatedPower, RatedSensor, modelled_power_w, rated_power
 
@@ -100,6 +104,24 @@ def test_cpuinfo_is_read() -> None:
     assert info == CpuInfo(model="Some CPU", threads=8, sockets=2, threads_per_core=2, virtual=True)
     assert not parse_cpuinfo(one.format(0, 0, "sse")).virtual
     assert parse_cpuinfo("").threads == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_cpu_without_a_model_name_goes_by_its_machine_type(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("".join(f"processor\t: {i}\nCPU part\t: 0xd40\n\n" for i in range(4)))
+    info = read_cpu_info(str(tmp_path))
+    assert (info.model, info.threads, info.sockets) == (platform.machine(), 4, 1)
+    assert info.threads_per_core is None
+    board = parse_cpuinfo("processor: 0\nModel : Raspberry  Pi 5\nphysical id: 0\nsiblings: 4\ncpu cores: 2\n")
+    assert (board.model, board.threads_per_core) == ("Raspberry Pi 5", 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_cpu_that_cannot_be_read_is_unknown_and_may_be_virtual(tmp_path: Path) -> None:
+    info = read_cpu_info(str(tmp_path))
+    assert (info.model, info.virtual) == ("", True)
+    assert info.threads == os.cpu_count()
 
 
 def test_the_sensor_follows_the_host_of_the_same_tick() -> None:

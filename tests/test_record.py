@@ -25,7 +25,7 @@ def written(directory: Path, rows: int, max_bytes: int = FILE_BYTES) -> Path:
     record = FlightRecord(directory, max_bytes)
     record.start(FACTS, CHANNELS)
     for i in range(rows):
-        record.row(i / 2, [float(i)])
+        record.add_rows([(i / 2, [float(i)])])
     record.close()
     assert record.path is not None
     return record.path
@@ -60,6 +60,16 @@ def test_only_the_newest_few_records_are_kept(tmp_path: Path) -> None:
     assert newest.exists()
 
 
+def test_records_of_kernels_that_live_are_kept_beyond_that(tmp_path: Path) -> None:
+    alive = [FlightRecord(tmp_path) for _ in range(KEEP_FILES + 2)]
+    paths = [record.path for record in alive]
+    assert all(path is not None and path.exists() for path in paths)
+    for record in alive:
+        record.close()
+    written(tmp_path, 3)
+    assert len(list(tmp_path.glob("*.resmon"))) == KEEP_FILES
+
+
 def test_a_killed_process_leaves_a_readable_record(tmp_path: Path) -> None:
     code = """
         import os, signal, sys, time
@@ -69,7 +79,8 @@ def test_a_killed_process_leaves_a_readable_record(tmp_path: Path) -> None:
         record = FlightRecord(Path(sys.argv[1]))
         record.start({"wall_at_0": "2026-01-01T00:00:00+00:00"}, [Channel(device_id="host", quantity="load", unit="1")])
         for i in range(1000):
-            record.row(float(i), [float(i)])
+            record.add_rows([(float(i), [float(i)])])
+        record.flush()
         os.kill(os.getpid(), signal.SIGKILL)
     """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], check=False, timeout=60)
@@ -85,10 +96,11 @@ def test_a_full_disk_turns_the_record_off_with_a_notice(tmp_path: Path) -> None:
     full = os.open("/dev/full", os.O_RDWR)
     os.dup2(full, record._fd)
     os.close(full)
-    record.row(0.0, [1.0])
+    record.add_rows([(0.0, [1.0])])
+    record.flush()
     assert record.path is None
     assert "No space left" in record.notice
-    record.row(1.0, [1.0])
+    record.add_rows([(1.0, [1.0])])
     record.event({"cell": "start"})
     record.close()
 
@@ -112,7 +124,31 @@ def test_a_place_that_cannot_be_written_turns_it_off(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     record = FlightRecord(tmp_path / "file" / "records")
     assert record.path is None
-    assert "flight record off" in record.notice
+    assert f"flight record off: {tmp_path / 'file' / 'records'}: Not a directory" in record.notice
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="permissions of Unix")
+def test_a_directory_that_was_there_keeps_its_permissions(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o755)
+    record = FlightRecord(shared)
+    record.close()
+    assert record.path is not None
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+    assert stat.S_IMODE(record.path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="permissions of Unix")
+def test_a_directory_that_everybody_writes_is_not_used_and_not_changed(tmp_path: Path) -> None:
+    like_tmp = tmp_path / "like_tmp"
+    like_tmp.mkdir()
+    like_tmp.chmod(0o1777)
+    record = FlightRecord(like_tmp)
+    assert record.path is None
+    assert f"{like_tmp} can be written by everybody; set RESMON_RECORD_DIR" in record.notice
+    assert stat.S_IMODE(like_tmp.stat().st_mode) == 0o1777
+    assert list(like_tmp.iterdir()) == []
 
 
 def test_somebody_elses_directory_is_not_used(tmp_path: Path) -> None:
@@ -174,7 +210,7 @@ def test_the_writer_does_not_follow_a_file_that_was_replaced(tmp_path: Path) -> 
     assert record.path is not None
     record.path.unlink()
     record.path.write_text("somebody else's")
-    record.row(0.0, [1.0])
+    record.add_rows([(0.0, [1.0])])
     record.close()
     assert record.path.read_text() == "somebody else's"
 
@@ -185,6 +221,6 @@ def test_a_record_truncated_under_the_writer_harms_nobody(tmp_path: Path) -> Non
     assert record.path is not None
     os.truncate(record.path, 0)
     for i in range(10):
-        record.row(float(i), [1.0])
+        record.add_rows([(float(i), [1.0])])
     record.close()
     assert record.notice == ""

@@ -63,6 +63,34 @@ def test_playing_twice_gives_the_same_to_the_letter(tmp_path: Path, monkeypatch:
     assert texts[0] == texts[1]
 
 
+def test_a_window_that_is_read_before_the_next_row_comes_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _, _ = recorded(tmp_path, monkeypatch)
+
+    def parts(*, read_at_once: bool) -> tuple[list[resmon.Measurement], float, resmon.Measurement]:
+        """Three windows whose ends lie between rows, the instant after each, and the whole record."""
+        replayed = resmon.replay(path)
+        replayed.advance(2.2)
+        began_s, windows = replayed.clock.now(), []
+        for _ in range(3):
+            with replayed.measure("between rows") as window:
+                replayed.advance(0.7)
+            windows.append(window)
+            if read_at_once:
+                assert window.measurement is not None
+        ended_s, whole = replayed.clock.now(), replayed.play()
+        return [w.measurement for w in windows if w.measurement is not None], ended_s - began_s, whole
+
+    at_once, later = parts(read_at_once=True), parts(read_at_once=False)
+    assert at_once[1] == pytest.approx(2.1), "the clock stays where it was"
+    for m in at_once[0]:
+        assert [c.coverage for c in m.energy.components] == [1.0] * len(m.energy.components), str(m)
+        assert "of the time" not in str(m)
+    assert [m.to_dict() for m in at_once[0]] == [m.to_dict() for m in later[0]]
+    assert at_once[2].to_dict() == later[2].to_dict()
+
+
 def test_a_record_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, _, _ = recorded(tmp_path, monkeypatch)
     assert resmon.replay(path.stem).duration_s == resmon.replay(path).duration_s > 11

@@ -127,10 +127,29 @@ def test_unknown_values_are_dashes_and_columns_without_any_value_go() -> None:
     m = measurement(gpus=2, cpu_utilization=None)
     rows = text.measurement_text(replace(m, gpus=(m.gpus[0], idle))).splitlines()
     assert next(row for row in rows if row.startswith("GPU 1")).endswith("41.2 of 140\u202fGiB      63")
-    assert [row.count("–") for row in rows if row.startswith(("GPU", "CPU"))] == [0, 2, 3]
+    assert [row.count("–") for row in rows if row.startswith(("GPU", "CPU")) and ": " not in row] == [0, 2, 3]
     lone = text.measurement_text(measurement(host=None, cpu_utilization=None, peak_memory_bytes=None))
     assert "Energy" in lone
     assert "Mean util" not in lone
+
+
+def test_as_text_it_fits_a_terminal_and_the_notes_stand_below() -> None:
+    note = "rated power x utilisation; unknown CPU model, rated 3-32 W for 2 CPUs, of which 2 in use here; a third part"
+    m = measurement(gpus=2, energy=energy(replace(component("CPU", 900.0, "estimated"), note=note)))
+    lines = text.measurement_text(replace(m, gpus=(gpu(0), gpu(1, note="fell off the bus")))).splitlines()
+    assert max(map(len, lines)) <= 110
+    assert "GPU 1 H200: fell off the bus" in lines
+    assert note in " ".join(line.strip() for line in lines)
+    assert not any("Note" in line for line in lines)
+
+
+def test_long_notes_stand_below_the_table_in_html_and_short_ones_in_it() -> None:
+    assert "RAPL: needs root" in page(measurement(gpus=1)).text.partition("Note")[2]
+    note = "a note that is longer than what a column of the table has room for"
+    found = page(replace(measurement(gpus=1), gpus=(gpu(0, note=note),)))
+    assert "Note" not in found.text
+    assert f"GPU 0 H200: {note}" in _words(found.text)
+    assert "CPU 32 cores: RAPL: needs root" in _words(found.text)
 
 
 def test_memory_that_is_not_known_to_be_yours_is_not_called_yours() -> None:

@@ -66,7 +66,7 @@ s.read(0.0)
 print(json.dumps([len(s.channels), torch.cuda.is_initialized()]))
 """,
     )
-    assert channels == 11
+    assert channels == 12
     assert initialized is False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import resource
+import signal
 import subprocess
 import sys
 import textwrap
@@ -157,7 +158,7 @@ def _no_rows(lines: list[Any]) -> None:
         (_no_devices, "line 1: the header lacks 'devices'"),
         (_unknown_fact, "line 1: the header has a fact that cannot be read.*colour"),
         (_row_first, "line 1: a row before the header"),
-        (_huge, r"line \d+: a number too large"),
+        (_huge, r"line \d+: host\.\w+ is a number too large"),
         (_no_rows, "holds no sample"),
     ],
 )
@@ -222,6 +223,30 @@ def test_a_full_disk_ends_the_trace_and_nothing_else(tmp_path: Path) -> None:
         rows = len(monitor.history())
         clock.advance(5.0)
         assert len(monitor.history()) == rows + 10
+
+
+def test_what_was_written_before_the_disk_was_full_can_be_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "run.ndjson"
+    clock = ManualClock()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with Monitor(0.5, sensors=[scripted_host()], clock=clock) as monitor:
+        monitor.record_trace(path)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_001, hard))  # in the middle of a line
+        try:
+            clock.advance(600.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, old)
+        (status,) = [s for s in monitor.sensors if s.name == "trace"]
+        assert "File too large" in status.cause
+        assert "%resmon record off" in status.remedy
+        trace = monitor.end_trace()
+        assert trace is not None
+        assert f"its first {trace.rows} rows can be replayed" in trace.notice
+        assert not [s for s in monitor.sensors if s.name == "trace"]
+    assert 0 < path.stat().st_size <= 10_001
+    assert resmon.replay(path).play().samples == trace.rows > 0
 
 
 def test_rows_and_facts_of_a_trace_can_be_read_alone(tmp_path: Path) -> None:

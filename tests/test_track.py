@@ -88,6 +88,8 @@ def test_a_generator_that_fails_is_named() -> None:
 def test_items_per_step_must_be_positive(wrong: float) -> None:
     with pytest.raises(ValueError, match="items_per_step must be"):
         resmon.track([], items_per_step=wrong)
+    with pytest.raises(TypeError, match="items_per_step must be a number, not '64'"):
+        resmon.track([], items_per_step="64")  # type: ignore[arg-type]  # what a user may well write
 
 
 def test_in_a_notebook_the_bar_is_text_that_stays() -> None:

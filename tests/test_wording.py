@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from resmon.facts import SensorState, SensorStatus
 from resmon.sensors.nvml_errors import LIBRARY_NOT_FOUND, explain
 from resmon.sensors.wording import why_nothing_is_measured
@@ -38,3 +40,17 @@ def test_where_all_is_well_no_folder_is_named() -> None:
     )
     assert sys.prefix not in said
     assert str(Path.home()) not in said
+
+
+@pytest.mark.parametrize("word", ["auto", "always", "NEVER"])
+def test_a_word_of_resmon_live_that_is_known_has_no_line(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESMON_LIVE", word)
+    names = [s.name for s in front_end_statuses(in_kernel=True, subshells=True, panel_answered=True)]
+    assert "live" not in names
+
+
+def test_a_word_of_resmon_live_that_is_not_known_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESMON_LIVE", "on")
+    (status,) = [s for s in front_end_statuses(in_kernel=True, subshells=True, panel_answered=True) if s.name == "live"]
+    assert "'on'" in status.cause
+    assert status.remedy == "set it to auto, always, never"

@@ -6,12 +6,14 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 
-from resmon.energy.edges import Calibration, CounterRead, Edge, Placed, Power, place
+from resmon.energy.edges import NAN, Calibration, CounterRead, Edge, Placed, Power, place
 from resmon.energy.learning import Learner
-from resmon.energy.load import Load
+from resmon.energy.load import Load, Moments
 from resmon.energy.mark import Mark
-from resmon.energy.steps import Step, course
+from resmon.energy.step import Step
+from resmon.energy.steps import course
 
 STUCK_PERIODS = 10.0
 """A counter that kept its value for this many periods while power was drawn is stuck."""
@@ -45,6 +47,7 @@ class CounterTrack:
         resolution_j: float = RESOLUTION_J,
         max_gap_s: float = 3.0,
         memory: int = 1024,
+        ahead_j: float = 0.0,
     ) -> None:
         if memory < 4:
             raise ValueError(f"memory must be at least 4 edges, not {memory!r}")
@@ -57,15 +60,30 @@ class CounterTrack:
         self._memory = memory
         self._dropped = 0
         self._placed: dict[int, Placed] = {}
+        self._steps: dict[int, Step] = {}
         self._powers: list[Power] = []
         self._last: CounterRead | None = None
-        self._ahead_j = 0.0
+        self._ahead_j = ahead_j
         self._load = Load(memory, max_gap_s)
 
     @property
     def calibration(self) -> Calibration:
         """What is known of the board by now."""
         return self._learner.calibration
+
+    @property
+    def ahead_j(self) -> float:
+        """Joules that were given out before the counter counted them; a track that goes on from this one needs them."""
+        return self._ahead_j
+
+    @property
+    def last_read(self) -> CounterRead | None:
+        """The last read that did not fail."""
+        return self._last
+
+    def load_at(self, at_s: float) -> Moments:
+        """The running moments of the power at an instant."""
+        return self._load.at(at_s)
 
     @property
     def latest(self) -> Edge | None:
@@ -89,7 +107,8 @@ class CounterTrack:
             self._last = read
             moved = last is None or read.energy_j != last.energy_j
             if last is None:
-                self._append(Edge(0.0, read.before_s - self.calibration.period_p99_s, read.after_s))
+                first_s = read.before_s - self.calibration.period_p99_s
+                self._append(Edge(0.0, first_s, read.after_s, origin_j=read.energy_j))
             elif read.energy_j > last.energy_j:
                 self._advance(last, read)
             elif read.energy_j < last.energy_j:
@@ -105,6 +124,7 @@ class CounterTrack:
         if len(self._edges) == self._memory:
             self._edges.popleft()
             self._placed.pop(self._dropped, None)
+            self._steps.pop(self._dropped, None)
             self._dropped += 1
         self._edges.append(edge)
         self._powers = []
@@ -125,7 +145,9 @@ class CounterTrack:
             from_s=min(from_s, read.after_s),
             to_s=max(from_s, read.after_s),
             powers=tuple(self._powers),
+            power_w=read.power_w,
             broken=False,
+            origin_j=read.energy_j - before.total_j - step_j,
         )
         self._learner.take(before, edge)
         self._append(edge)
@@ -137,7 +159,8 @@ class CounterTrack:
         before, edge = self._edges[-1], self._reckoned(read.at_s)
         seconds_s = read.at_s - self._place(len(self._edges) - 1, final=True).at_s
         joules = edge.total_j - before.total_j
-        return edge._replace(gap_s=before.gap_s + seconds_s, gap_j=before.gap_j + joules)
+        origin_j = read.energy_j - edge.total_j
+        return edge._replace(gap_s=before.gap_s + seconds_s, gap_j=before.gap_j + joules, origin_j=origin_j)
 
     def _reckoned(self, at_s: float, *, final: bool = True) -> Edge:
         """Where the counter would be at an instant after the last edge, by power."""
@@ -149,6 +172,7 @@ class CounterTrack:
             from_s=at_s,
             to_s=max(at_s, before.to_s),
             powers=tuple(self._powers),
+            power_w=NAN,
             broken=True,
         )
 
@@ -174,17 +198,19 @@ class CounterTrack:
     def settled(self, at_s: float) -> bool:
         """Whether the total at an instant is as well known as it will be: a later edge was caught in the act.
 
+        Two of them in a row where power is the mean of the step that ends: the step after tells of the course of this.
         Until then the counter has to be polled. It never settles while the counter is stuck or cannot be read: the
         caller gives up after ``patience_s`` and marks all the same. A counter that moves every few milliseconds (RAPL)
         needs no polling: one read after the instant settles it.
         """
         if self.calibration.period_s <= FAST_S:
             return self._last is not None and self._last.before_s >= at_s
-        narrow_s = self.calibration.shortest_s
+        narrow_s, caught = self.calibration.shortest_s, 0
         for edge in reversed(self._edges):
             if edge.from_s < at_s:
                 return False
-            if edge.width_s < narrow_s:
+            caught += edge.width_s < narrow_s
+            if caught == self.calibration.edges_after:
                 return True
         return False
 
@@ -196,7 +222,8 @@ class CounterTrack:
     def mark(self, at_s: float, *, final: bool = True) -> Mark | None:
         """The total at an instant that has passed; None where it was not seen or is no longer remembered.
 
-        Beyond the last edge it is reckoned with the power read last. A ``final`` mark binds: what comes later agrees
+        Beyond the last edge it is reckoned with the power read last; a final one by more than a period beyond it is the
+        end of a stretch that was not counted. A ``final`` mark binds: what comes later agrees
         with it. One that is not final is a look at a window that is still open.
         """
         edges = self._edges
@@ -211,18 +238,17 @@ class CounterTrack:
             return None if self._dropped or at_s < edges[0].from_s else self._behind(at_s)
         if i == len(edges):
             return self._ahead(at_s, final=final)
-        before, after = edges[i - 1], edges[i]
-        start, end = self._place(i - 1, final=final), self._place(i, final=final)
-        step = Step(before, after, start, end, self.calibration, self.power_limit_w)
+        step = self._step(i, final=final)
+        before, after = step.before, step.after
         point = course(step, at_s)
-        share = (at_s - start.at_s) / step.length_s
+        share = (at_s - step.start.at_s) / step.length_s
         between = before._replace(
             gap_s=before.gap_s + share * (after.gap_s - before.gap_s),
             gap_j=before.gap_j + share * (after.gap_j - before.gap_j),
         )
-        return self._mark(
-            at_s, between, before.total_j + point.energy_j, point.sigma_j, ceiling_j=after.total_j, power_w=step.power_w
-        )
+        total_j, ceiling_j = before.total_j + point.energy_j, after.total_j
+        mark = self._mark(at_s, between, total_j, point.sigma_j, ceiling_j=ceiling_j, power_w=step.power_w)
+        return replace(mark, strays_w=point.strays_w)
 
     def _behind(self, at_s: float) -> Mark:
         """Before the first edge, by less than a period."""
@@ -237,15 +263,19 @@ class CounterTrack:
         before, edge = self._edges[-1], self._reckoned(at_s, final=final)
         since = self._place(len(self._edges) - 1, final=final)
         joules, elapsed_s = edge.total_j - before.total_j, at_s - since.at_s
-        if self.stuck:
+        late = final and elapsed_s > self.calibration.period_p99_s and joules > 10 * self.resolution_j
+        uncounted = self.stuck or late
+        if uncounted:
             edge = edge._replace(gap_s=before.gap_s + elapsed_s, gap_j=before.gap_j + joules)
         most_w = max(self.power_limit_w or 0.0, 2 * self._power_w())
-        sigma_s = math.hypot(elapsed_s / math.sqrt(12), since.sigma_s)
+        # What was not counted is in the gap; the instant of the last edge is not.
+        sigma_s = since.sigma_s if uncounted else math.hypot(elapsed_s / math.sqrt(12), since.sigma_s)
         if final and elapsed_s > 0:
             self._ahead_j += joules
             self._append(edge)
             self._placed[self._dropped + len(self._edges) - 1] = Placed(at_s, sigma_s)
-        return self._mark(at_s, edge, edge.total_j, most_w * sigma_s, floor_j=before.total_j, ceiling_j=math.inf)
+        mark = self._mark(at_s, edge, edge.total_j, most_w * sigma_s, floor_j=before.total_j, ceiling_j=math.inf)
+        return replace(mark, unread=late and self._last is not None and self._last.after_s < at_s)
 
     def _mark(
         self,
@@ -269,8 +299,22 @@ class CounterTrack:
             gap_s=edge.gap_s,
             gap_j=edge.gap_j,
             resets=self.resets,
+            origin_j=edge.origin_j,
             load=self._load.at(at_s),
         )
+
+    def _step(self, i: int, *, final: bool) -> Step:
+        """The step that the edge ends, and what is known of it; that stays from the first final mark within it."""
+        step = self._steps.get(self._dropped + i)
+        if step is None:
+            edges = self._edges
+            start, end = self._place(i - 1, final=final), self._place(i, final=final)
+            later = edges[i + 1] if i + 1 < len(edges) else None
+            to_s = NAN if later is None else self._place(i + 1, final=final).at_s
+            step = Step(edges[i - 1], edges[i], start, end, self.calibration, self.power_limit_w, later, to_s)
+            if final:
+                self._steps[self._dropped + i] = step
+        return step
 
     def _place(self, i: int, *, final: bool) -> Placed:
         key = self._dropped + i

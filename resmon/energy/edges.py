@@ -20,9 +20,26 @@ P99_SIGMAS = 2.0
 """How many standard deviations the 99th percentile of the periods is above their median: 2.1 where the two edges of a
 period move evenly within a range (a triangular distribution), 2.3 where they move normally."""
 AGREES_SIGMA = 2.5
-"""A period reckoned from power is believed when it is this close to the median period."""
+"""A period that even load seems to tell is believed when it is this close to the median period."""
+NEAR = 0.25
+"""One that power tells which has proved itself: when it is this close, as a share."""
+DENSE_SHARE = 1 / 4
+"""Power shows the course within a step as far back as no two reads are further apart than this share of the step."""
+POLLS = 200
+"""So many polls a period place an edge to within 0.2 % of the period (one sigma)."""
+MIN_POLL_GAP_S, MAX_POLL_GAP_S = 0.0001, 0.001
+POLL_REST = 2.0
+"""Whoever polls rests at least this many times as long as a poll took."""
+FOLLOWS = 0.3
+"""Instantaneous power that misses more than this share of the load's changes is not used within a step."""
+TELLS = 0.05
+"""Power that misses more than this share of the changes from step to step is not the mean of a step."""
 FLAT = 0.03
 """Load counts as even while all powers read within a step and just before it are this close to their mean."""
+HEAD_SHARE = 0.05
+"""Power that seems even may still have been different by this share of its mean before its first read."""
+LEAST_SHARE = 0.05
+"""However low the first read was, the power before it is taken to have been at least this share of the mean."""
 FLAT_SIGMA = 0.2
 """Share of the periods' spread that is left where even load told the very period."""
 RATIO_SIGMA = 0.005
@@ -64,7 +81,8 @@ class Calibration:
     the median, ``period_p99_s`` the 99th percentile. ``power_ratio`` is the counter's energy over the integral of the
     instantaneous power of the same stretches. ``power_error`` says how much of the changes of the load that integral
     misses within single periods, beyond what the time between two reads explains: near 0 it follows the load, near 1
-    or above it moves no faster than the counter. None: not compared, or the load never changed.
+    or above it moves no faster than the counter. ``step_error`` says the same of another reading of it: that the power
+    given with an edge is the mean of the step that the edge ends. None: not compared, or the load never changed.
 
     Raises ValueError for periods or ratios that are not finite and positive.
     """
@@ -74,6 +92,7 @@ class Calibration:
     steps: int = 0
     power_ratio: float | None = None
     power_error: float | None = None
+    step_error: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.period_s <= self.period_p99_s < math.inf:
@@ -83,8 +102,10 @@ class Calibration:
             )
         if self.power_ratio is not None and not 0 < self.power_ratio < math.inf:
             raise ValueError(f"power_ratio must be a finite number above 0, not {self.power_ratio!r}")
-        if self.power_error is not None and not 0 <= self.power_error < math.inf:
-            raise ValueError(f"power_error must be a finite number of at least 0, not {self.power_error!r}")
+        for name in ("power_error", "step_error"):
+            error = getattr(self, name)
+            if error is not None and not 0 <= error < math.inf:
+                raise ValueError(f"{name} must be a finite number of at least 0, not {error!r}")
 
     @property
     def known(self) -> bool:
@@ -92,9 +113,29 @@ class Calibration:
         return self.steps >= MIN_STEPS
 
     @property
+    def poll_gap_s(self) -> float:
+        """How long to rest between two polls for an edge: a 200th of a period, and 0.1 to 1 ms."""
+        return min(max(self.period_s / POLLS, MIN_POLL_GAP_S), MAX_POLL_GAP_S)
+
+    @property
     def sigma_s(self) -> float:
         """Standard deviation of one period."""
         return (self.period_p99_s - self.period_s) / P99_SIGMAS if self.known else PRIOR_SIGMA * self.period_s
+
+    @property
+    def follows(self) -> bool:
+        """Whether instantaneous power is known to follow the load within a period."""
+        return self.power_error is not None and self.power_error <= FOLLOWS
+
+    @property
+    def tells_steps(self) -> bool:
+        """Whether the power given with an edge is known to be the mean of the step that the edge ends."""
+        return not self.follows and self.step_error is not None and self.step_error <= TELLS
+
+    @property
+    def edges_after(self) -> int:
+        """So many edges after an instant tell all that is to be known of the step that it lies in."""
+        return 2 if self.known and self.tells_steps else 1
 
     @property
     def shortest_s(self) -> float:
@@ -106,17 +147,21 @@ class Edge(NamedTuple):
     """One change of the counter, seen as a change between two reads.
 
     ``total_j`` is the unwrapped counter at the edge, which lies between ``from_s`` and ``to_s``. ``powers`` were read
-    since the edge before. ``gap_s`` and ``gap_j`` are running totals of the seconds that the counter did not count (a
-    reset, a stuck counter) and of the joules that stand for them; ``broken`` marks the edge that ends such a stretch.
+    since the edge before, ``power_w`` by the read that showed the change. ``gap_s`` and ``gap_j`` are running totals of
+    the seconds that the counter did not count (a reset, a stuck counter) and of the joules that stand for them;
+    ``broken`` marks the edge that ends such a stretch. ``origin_j`` is what the counter itself read where ``total_j``
+    is 0.
     """
 
     total_j: float
     from_s: float
     to_s: float
     powers: tuple[Power, ...] = ()
+    power_w: float = NAN
     gap_s: float = 0.0
     gap_j: float = 0.0
     broken: bool = False
+    origin_j: float = NAN
 
     @property
     def width_s(self) -> float:
@@ -130,11 +175,20 @@ class Edge(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """An instant with its standard deviation; ``implied`` says that it was reckoned back from the edge after it."""
+    """An instant with its standard deviation.
+
+    ``period_sigma_s`` is the part of it that comes from the length of the period, where it was reckoned back from the
+    edge after it (``implied``); with that edge's own it moves along.
+    """
 
     at_s: float
     sigma_s: float
-    implied: bool = False
+    period_sigma_s: float | None = None
+
+    @property
+    def implied(self) -> bool:
+        """Whether it was reckoned back from the edge after it."""
+        return self.period_sigma_s is not None
 
 
 def place(edge: Edge, after: Edge | None, calibration: Calibration) -> Placed:
@@ -148,32 +202,87 @@ def place(edge: Edge, after: Edge | None, calibration: Calibration) -> Placed:
     if after is None or after.broken or after.width_s >= calibration.shortest_s:
         return seen
     period_s, sigma_s = _period(edge, after, calibration)
-    if math.hypot(sigma_s, after.width_s / math.sqrt(12)) >= seen.sigma_s:
+    whole_sigma_s = math.hypot(sigma_s, after.width_s / math.sqrt(12))
+    if whole_sigma_s >= seen.sigma_s:
         return seen
-    return Placed(min(max(after.middle_s - period_s, edge.from_s), edge.to_s), sigma_s, implied=True)
+    return Placed(min(max(after.middle_s - period_s, edge.from_s), edge.to_s), whole_sigma_s, sigma_s)
 
 
 def _period(edge: Edge, after: Edge, calibration: Calibration) -> tuple[float, float]:
+    """How long the period between two edges was, with its standard deviation: the median, or what power tells."""
     period_s, sigma_s = calibration.period_s, calibration.sigma_s
-    power_w = mean_power_w(after.powers) * (calibration.power_ratio or 1.0)
-    if not power_w > 0:
+    if calibration.known and calibration.power_ratio is None:
         return period_s, sigma_s
-    flat_s = (after.total_j - edge.total_j) / power_w
+    told_s, told_sigma_s = _told(edge, after, calibration)
     if not calibration.known:
-        if calibration.shortest_s <= flat_s <= calibration.period_p99_s:
-            return flat_s, PRIOR_SIGMA * flat_s
-    elif (
-        calibration.power_ratio is not None
-        and abs(flat_s - period_s) <= AGREES_SIGMA * sigma_s
-        and _flat((*edge.powers[-1:], *after.powers))
-    ):
-        return flat_s, math.hypot(FLAT_SIGMA * sigma_s, RATIO_SIGMA * flat_s)
-    return period_s, sigma_s
+        believed = calibration.shortest_s <= told_s <= calibration.period_p99_s
+    else:
+        near_s = NEAR * period_s if calibration.follows or calibration.tells_steps else AGREES_SIGMA * sigma_s
+        believed = abs(told_s - period_s) <= near_s and told_sigma_s < sigma_s
+    return (told_s, told_sigma_s) if believed else (period_s, sigma_s)
 
 
-def _flat(powers: Sequence[Power]) -> bool:
+def _told(edge: Edge, after: Edge, calibration: Calibration) -> tuple[float, float]:
+    """The length of a step as its energy over its power, with its standard deviation; NaN where power does not tell.
+
+    Power that came with the edge and is the mean of the step tells it at once. Power that follows the load is summed
+    up backwards from the edge until it has made up the step; before its first read it is taken to have been as it was
+    then. One that was never compared, as the load never changed, tells it where the load was even.
+    """
+    ratio = calibration.power_ratio or 1.0
+    step_j, powers = (after.total_j - edge.total_j) / ratio, after.powers
+    if calibration.tells_steps:
+        told_s = step_j / after.power_w if after.power_w > 0 else NAN
+        return told_s, RATIO_SIGMA * told_s
+    power_w = mean_power_w(powers)
+    if not power_w > 0:
+        return NAN, NAN
+    flat_s = step_j / power_w
+    if not calibration.known:
+        return flat_s, PRIOR_SIGMA * flat_s
+    if not calibration.follows:
+        flat = calibration.power_error is None and even((*edge.powers[-1:], *powers), FLAT)
+        return flat_s if flat else NAN, math.hypot(FLAT_SIGMA * calibration.sigma_s, RATIO_SIGMA * flat_s)
+    seen = dense(powers, after.middle_s, DENSE_SHARE * calibration.period_s)
+    if not seen:
+        return NAN, NAN
+    told_s = _made_up_s(seen, after.middle_s, step_j)
+    begin_s, first = after.middle_s - told_s, seen[0]
+    unseen_s = max(0.0, first.at_s - begin_s)
+    spread_w = math.sqrt(sum((power.power_w - power_w) ** 2 for power in seen) / len(seen))
+    unseen_j = unseen_s * math.hypot(spread_w, HEAD_SHARE * power_w)
+    lag_j = (calibration.power_error or 0.0) * spread_w * told_s
+    missed_j = math.sqrt(unseen_j**2 + lag_j**2 + unread_j2(seen, begin_s))
+    return told_s, math.hypot(RATIO_SIGMA * told_s, missed_j / max(first.power_w, LEAST_SHARE * power_w))
+
+
+def _made_up_s(powers: Sequence[Power], end_s: float, step_j: float) -> float:
+    """How long before ``end_s`` the power as read began to make up so many joules."""
+    later = Power(end_s, powers[-1].power_w)
+    for power in reversed(powers):
+        joules = (later.at_s - power.at_s) * (later.power_w + power.power_w) / 2
+        if joules >= step_j:
+            mean_w = (later.power_w + power.power_w) / 2
+            return end_s - later.at_s + step_j / mean_w
+        step_j -= joules
+        later = power
+    return end_s - later.at_s + (step_j / later.power_w if later.power_w > 0 else math.inf)
+
+
+def even(powers: Sequence[Power], within: float) -> bool:
+    """Whether all powers are this near to their mean, as a share of it; not without any."""
     mean_w = mean_power_w(powers)
-    return all(abs(power.power_w - mean_w) <= FLAT * mean_w for power in powers)
+    return bool(powers) and all(abs(power.power_w - mean_w) <= within * mean_w for power in powers)
+
+
+def dense(powers: Sequence[Power], end_s: float, apart_s: float) -> Sequence[Power]:
+    """The last of these powers, back to where two of them, or the last and the end, are further apart."""
+    later_s = end_s
+    for i in range(len(powers) - 1, -1, -1):
+        if later_s - powers[i].at_s > apart_s:
+            return powers[i + 1 :]
+        later_s = powers[i].at_s
+    return powers
 
 
 def mean_power_w(powers: Sequence[Power]) -> float:

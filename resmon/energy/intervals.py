@@ -74,7 +74,7 @@ def between(
     gap_j = min(end.gap_j - start.gap_j, energy_j)
     gap_most_j = max(gap_j, gap_s * power_limit_w if power_limit_w else 2 * gap_j)
     counted_j = energy_j - gap_j
-    edges_j = math.hypot(start.sigma_j, end.sigma_j)
+    edges_j = _edges_j(start, end)
     gain_j = Z_95 * gain_error * counted_j
     random_j = Z_95 * math.hypot(edges_j, _sampling_j(start, end, sampled_fraction))
     half_j = math.hypot(gain_j, random_j)
@@ -96,6 +96,17 @@ def between(
         estimated=short,
         notes=_notes(start, end, gap_s, duration_s / period_s),
     )
+
+
+def _edges_j(start: Mark, end: Mark) -> float:
+    """Standard deviation from the two ends.
+
+    Both in one step that was not read: its power was another there than its mean, and nothing else matters.
+    """
+    apart_j = math.hypot(start.sigma_j, end.sigma_j)
+    if (start.floor_j, start.ceiling_j) != (end.floor_j, end.ceiling_j) or end.strays_w != end.strays_w:
+        return apart_j
+    return min(apart_j, end.strays_w * (end.at_s - start.at_s))
 
 
 def _sampling_j(start: Mark, end: Mark, sampled_fraction: float) -> float:
@@ -129,6 +140,8 @@ def _notes(start: Mark, end: Mark, gap_s: float, periods: float) -> tuple[str, .
         notes.append(f"only {periods:.0f} periods of the counter long")
     if end.resets > start.resets:
         notes.append("the counter went back (driver reload?)")
+    elif start.unread or end.unread:
+        notes.append(f"the counter could not be read at its {'end' if end.unread else 'start'}")
     elif gap_s > 0:
         notes.append("the counter stood still while power was drawn")
     return tuple(notes)

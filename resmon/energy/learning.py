@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import replace
 from itertools import pairwise
 
 from resmon.energy.edges import Calibration, Edge, integral_j, mean_power_w, unread_j2
@@ -11,34 +12,38 @@ from resmon.energy.edges import Calibration, Edge, integral_j, mean_power_w, unr
 DENSE_S = 0.01
 """Reads closer together than this leave no room for an edge that was not seen."""
 ENOUGH_STEPS = 64
-"""A calibration of this many steps stays as it is."""
+"""A calibration of this many steps stays as it is, unless the counter contradicts it."""
+DOUBTFUL_STEPS = 8
+"""As many steps in a row contradict a calibration, where their median length is off by ``DOUBT`` of its period."""
+DOUBT = 0.25
 VARIED = 0.1
 """Power is compared with the counter over steps whose load changed by this share of its mean, at least."""
 RATIO_STEPS = 8
 """Fewer steps than this say too little of the ratio between the counter and the power."""
+MIN_VARIED = 4
+"""Fewer steps of changing load than this say too little of how power follows it."""
 
 
 class Learner:
     """Takes every pair of neighbouring edges and keeps the calibration that follows from them.
 
     A calibration that it was given and that rests on ``ENOUGH_STEPS`` or more is left alone: what is published of a
-    board does not drift.
+    board does not drift. Where the counter moves at quite another pace, it is forgotten.
     """
 
-    __slots__ = ("_counted_j", "_energies", "_errors", "_mean_w", "_periods", "_varied", "calibration", "fixed")
+    __slots__ = ("_energies", "_mean_w", "_periods", "_told", "_varied", "calibration", "fixed")
 
     def __init__(self, calibration: Calibration) -> None:
         self.calibration = calibration
         self.fixed = calibration.steps >= ENOUGH_STEPS
         self._periods: deque[float] = deque(maxlen=2 * ENOUGH_STEPS)
-        self._energies: deque[tuple[float, float]] = deque(maxlen=2 * ENOUGH_STEPS)
+        self._energies: deque[tuple[float, float, float]] = deque(maxlen=2 * ENOUGH_STEPS)
         self._varied: deque[tuple[float, float]] = deque(maxlen=2 * ENOUGH_STEPS)
+        self._told: deque[tuple[float, float]] = deque(maxlen=2 * ENOUGH_STEPS)
         self._mean_w: float | None = None
 
     def take(self, before: Edge, after: Edge) -> None:
         """Learn from a step, if it was read without a gap."""
-        if self.fixed:
-            return
         instants = [before.to_s, *(power.at_s for power in after.powers), after.to_s]
         apart_s = max(b - a for a, b in pairwise(instants))
         if before.broken or after.broken or max(apart_s, before.width_s, after.width_s) > DENSE_S:
@@ -46,9 +51,23 @@ class Learner:
             return
         length_s = after.middle_s - before.middle_s
         self._periods.append(length_s)
+        if self.fixed and not self._contradicted():
+            return
         self._compare(before, after, length_s)
         if len(self._periods) >= self.calibration.steps:
             self.calibration = self._learned()
+
+    def _contradicted(self) -> bool:
+        """Whether the newest steps are of another counter than the calibration; then it is forgotten."""
+        newest = sorted(list(self._periods)[-DOUBTFUL_STEPS:])
+        if len(newest) < DOUBTFUL_STEPS:
+            return False
+        if abs(newest[DOUBTFUL_STEPS // 2] - self.calibration.period_s) <= DOUBT * self.calibration.period_s:
+            return False
+        self.fixed = False
+        self.calibration = Calibration()
+        self._periods = deque(newest, maxlen=self._periods.maxlen)
+        return True
 
     def _compare(self, before: Edge, after: Edge, length_s: float) -> None:
         """The counter's step beside the integral of the power over the same stretch."""
@@ -58,7 +77,8 @@ class Learner:
         self._mean_w = mean_w
         if not drawn_j > 0:
             return
-        self._energies.append((counted_j, drawn_j))
+        told_j = after.power_w * length_s
+        self._energies.append((counted_j, drawn_j, told_j))
         if earlier_w is None:
             return
         inside_w = mean_power_w(after.powers)
@@ -71,25 +91,32 @@ class Learner:
             explained_j2 = unread_j2(after.powers, before.middle_s) + timing_j2 / 12
             missed_j2 = (drawn_j - counted_j) ** 2 - explained_j2
             self._varied.append((missed_j2, spread_w2 * length_s * length_s))
+        changed_w2 = (mean_w - earlier_w) ** 2
+        if changed_w2 > (VARIED * mean_w) ** 2 and told_j == told_j:
+            timing_j2 = after.power_w**2 * (before.width_s**2 + after.width_s**2) / 12
+            self._told.append(((told_j - counted_j) ** 2 - timing_j2, changed_w2 * length_s * length_s))
 
     def _learned(self) -> Calibration:
         ordered = sorted(self._periods)
         median_s = ordered[len(ordered) // 2]
         p99_s = ordered[min(len(ordered) - 1, math.ceil(0.99 * len(ordered)))]
-        ratio, error = self.calibration.power_ratio, self.calibration.power_error
-        if len(self._energies) >= RATIO_STEPS:
-            ratio = sum(c for c, _ in self._energies) / sum(d for _, d in self._energies)
-        if len(self._varied) >= MIN_VARIED:
-            missed_j2, varied_j2 = (sum(column) for column in zip(*self._varied, strict=True))
-            error = math.sqrt(max(0.0, missed_j2) / varied_j2)
-        return Calibration(
+        learned = Calibration(
             period_s=median_s,
             period_p99_s=max(p99_s, 1.02 * median_s),
             steps=len(ordered),
-            power_ratio=ratio,
-            power_error=error,
+            power_ratio=self.calibration.power_ratio,
+            power_error=_share(self._varied, self.calibration.power_error),
+            step_error=_share(self._told, self.calibration.step_error),
         )
+        if len(self._energies) < RATIO_STEPS:
+            return learned
+        counted_j, drawn_j, told_j = (sum(column) for column in zip(*self._energies, strict=True))
+        return replace(learned, power_ratio=counted_j / (told_j if learned.tells_steps else drawn_j))
 
 
-MIN_VARIED = 4
-"""Fewer steps of changing load than this say too little of how power follows it."""
+def _share(steps: deque[tuple[float, float]], before: float | None) -> float | None:
+    """Of the squares that were missed over those that there were: the root; as before with too few steps."""
+    if len(steps) < MIN_VARIED:
+        return before
+    missed_j2, varied_j2 = (sum(column) for column in zip(*steps, strict=True))
+    return math.sqrt(max(0.0, missed_j2) / varied_j2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from resmon.energy.load import Moments
@@ -15,6 +16,10 @@ class Mark:
     ``ceiling_j`` are the totals at the edges around it, which bound it (``ceiling_j`` is infinite where no later edge
     was seen). ``gap_s`` and ``gap_j`` are running totals of the seconds that the counter did not count and of the
     joules that stand for them, ``load`` of the instantaneous power. ``resets`` counts the decreases so far.
+    ``strays_w``: the instant lies in a stretch that was not read, and this is how far power is from its mean there (one
+    standard deviation); else NaN. ``unread`` says that the counter could not be read any more at this instant.
+    ``origin_j`` is what the counter itself read where ``total_j`` is 0: since the last gap, the two together are what
+    every process reads.
     """
 
     at_s: float
@@ -27,4 +32,7 @@ class Mark:
     gap_s: float = 0.0
     gap_j: float = 0.0
     resets: int = 0
+    unread: bool = False
+    strays_w: float = math.nan
+    origin_j: float = math.nan
     load: Moments = field(default_factory=Moments)

@@ -6,6 +6,7 @@ source is a difference of the same totals, the parts of any partition of a span 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from resmon.facts import EnergySource
@@ -36,10 +37,12 @@ class Meter:
         "_at_s",
         "_high",
         "_low",
+        "_method",
         "_value",
         "gap_s",
         "high_j",
         "low_j",
+        "origin_j",
         "power_max_w",
         "power_w",
         "resets",
@@ -49,8 +52,9 @@ class Meter:
 
     def __init__(self, source: EnergySource) -> None:
         self.source = source
+        self._method = source.method
         self.total_j = self.low_j = self.high_j = self.gap_s = 0.0
-        self.power_w = NAN
+        self.power_w = self.origin_j = NAN
         self.power_max_w = 0.0
         self.resets = 0
         self._at_s = self._value = self._low = self._high = NAN
@@ -60,23 +64,27 @@ class Meter:
         if value != value:
             return
         span_s = at_s - self._at_s
-        counter = self.source.method == "counter"
-        if not counter:
-            self.power_w = value
-        if span_s > 0:
-            if counter:
+        method = self._method
+        if method == "counter":
+            if self._at_s != self._at_s:
+                # What the counter read where the total is 0; after a gap the two are no longer in step.
+                self.origin_j = value if self.total_j == self.gap_s == 0 else NAN
+            if span_s > 0:
                 self._add_counter(span_s, value)
-            elif self.source.method == "model":
-                self.total_j += span_s * value
-                self.low_j += span_s * low
-                self.high_j += span_s * high
-            elif span_s > max_gap_s:
-                self.gap_s += span_s
-            else:
-                self.total_j += span_s * (value + self._value) / 2
-                self.low_j += span_s * (low + self._low) / 2
-                self.high_j += span_s * (high + self._high) / 2
-        elif span_s <= 0:
+        else:
+            self.power_w = value
+            if span_s > 0:
+                if method == "model":
+                    self.total_j += span_s * value
+                    self.low_j += span_s * low
+                    self.high_j += span_s * high
+                elif span_s > max_gap_s:
+                    self.gap_s += span_s
+                else:
+                    self.total_j += span_s * (value + self._value) / 2
+                    self.low_j += span_s * (low + self._low) / 2
+                    self.high_j += span_s * (high + self._high) / 2
+        if span_s <= 0:
             return
         self.power_max_w = max(self.power_max_w, self.power_w)
         self._at_s, self._value, self._low, self._high = at_s, value, low, high
@@ -93,7 +101,7 @@ class Meter:
         if difference_j < 0:
             self.resets += 1
             self.gap_s += span_s
-            self.power_w = NAN
+            self.power_w = self.origin_j = NAN
             return
         self.total_j += difference_j
         self.power_w = difference_j / span_s
@@ -101,6 +109,20 @@ class Meter:
     def pause(self) -> None:
         """Forget the last reading: the stretch until the next one belongs to nobody."""
         self._at_s = self._value = self._low = self._high = self.power_w = NAN
+
+    def state(self) -> tuple[float, ...]:
+        """All that later totals depend on.
+
+        Joules (best, least, most), seconds of gap, the highest power, and of the last reading the time, the value and
+        its two bounds, NaN before the first.
+        """
+        totals = (self.total_j, self.low_j, self.high_j, self.gap_s, self.power_max_w)
+        return (*totals, self._at_s, self._value, self._low, self._high)
+
+    def resume(self, state: Sequence[float]) -> None:
+        """Go on from such a state."""
+        self.total_j, self.low_j, self.high_j, self.gap_s, self.power_max_w = state[:5]
+        self._at_s, self._value, self._low, self._high = state[5:]
 
     def reading(self) -> Reading:
         """The totals now. For a measured source the bounds of the totals are the totals themselves."""

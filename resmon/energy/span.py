@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from resmon.energy.intervals import total_bounds
 from resmon.energy.meter import Reading
@@ -25,6 +26,7 @@ def span_component(
     seen_s: float,
     edge_s: float = 0.0,
     power_high_w: float | None = None,
+    unread_j: float = 0.0,
 ) -> EnergyComponent:
     """The energy of one source between two totals, with a 95 % interval.
 
@@ -34,7 +36,7 @@ def span_component(
     ``power_high_w``. An estimated source carries the bounds of its model.
 
     duration_s: length of the span. seen_s: how much of it lies between two readings. edge_s: uncertainty of the
-    instants at which the ends were read.
+    instants at which the ends were read. unread_j: standard deviation of what polled power missed between its reads.
     """
     energy_j = end.total_j - start.total_j
     gap_s = min(duration_s, max(0.0, duration_s - seen_s) + (end.gap_s - start.gap_s))
@@ -43,7 +45,7 @@ def span_component(
     if source.basis == "measured":
         period_s = COUNTER_PERIOD_S if source.method == "counter" else 0.0
         edges_j = math.sqrt(2) * highest_w * (period_s + edge_s) / math.sqrt(3)
-        spread_j = Z_95 * math.hypot(source.gain_error * energy_j, edges_j)
+        spread_j = Z_95 * math.hypot(source.gain_error * energy_j, edges_j, unread_j)
         low_j, high_j = energy_j - spread_j, energy_j + spread_j + unseen_j
     else:
         low_j = end.low_j - start.low_j
@@ -65,6 +67,16 @@ def span_component(
         coverage=coverage,
         note=note,
     )
+
+
+def polled_sigma_j(times_s: Sequence[float], power_w: Sequence[float]) -> float:
+    """Standard deviation of the integral of a power that was read at these instants; NaN was not read.
+
+    A power that differs between two reads changed at an instant that nobody saw: anywhere between them, hence for each
+    pair the difference times the time between, over sqrt 12.
+    """
+    reads = [(t, w) for t, w in zip(times_s, power_w, strict=True) if w == w]
+    return math.sqrt(sum(((b_w - a_w) * (b - a)) ** 2 for (a, a_w), (b, b_w) in pairwise(reads)) / 12)
 
 
 def combine(components: Iterable[EnergyComponent], not_covered: Sequence[str] = ()) -> Energy:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from resmon.facts import Limits
-from resmon.sensors.base import NAN, Sensor
+from resmon.sensors.base import NAN, Apart, Sensor
 
-__all__ = ["NAN", "Sensor", "Sensors", "default_sensors", "in_use", "limits_of"]
+__all__ = ["NAN", "Apart", "Sensor", "Sensors", "default_sensors", "in_use", "limits_of"]
 
 
 @dataclass
@@ -32,13 +32,13 @@ def limits_of(sensor: Sensor) -> Limits | None:
 def default_sensors(root: str = "/") -> Sensors:
     """The sensors of this machine. ``root`` stands for the file system's root in tests."""
     from resmon.sensors.host import HostSensor
-    from resmon.sensors.nvml import NvmlSensor
+    from resmon.sensors.nvml_remote import RemoteNvmlSensor
     from resmon.sensors.rapl import RaplSensor
     from resmon.sensors.rated import RatedSensor
     from resmon.sensors.torch_memory import TorchMemorySensor
 
     host = HostSensor(root=root)
-    nvml = NvmlSensor(own_pids=host.pids)
+    nvml = RemoteNvmlSensor(own_pids=host.pids)
     return Sensors(quick=(host, RaplSensor(root=root), RatedSensor(host)), slow=(nvml, TorchMemorySensor(nvml)))
 
 

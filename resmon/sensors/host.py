@@ -7,8 +7,8 @@ On Linux the values come from direct reads of kernel files (:mod:`resmon.sensors
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 from resmon.facts import HOST, Channel, ChannelKind, Device, EnergySource, Limits, SensorState, SensorStatus
 from resmon.sensors.base import NAN
@@ -88,6 +88,8 @@ class HostSensor:
         self._pid = pid
         self._use_psutil = use_psutil or sys.platform != "linux"
         self._reads: HostReads | None = None
+        self.take: Callable[[float], Any] | None = None
+        self.parse: Callable[[Any], Sequence[float]] | None = None
 
     def _make(self) -> HostReads:
         # Here, and not at the top: ctypes and psutil would be a third of the time of `import resmon`.
@@ -118,6 +120,9 @@ class HostSensor:
         self.channels = CHANNELS + tuple(_channel(f"core_{i}", "") for i in range(len(reads.cores)))
         self.generation += 1
         self._reads = reads
+        # Direct reads can be made sense of later; psutil's are not worth it. No method of this class in between: a tick
+        # runs on cold caches.
+        self.take, self.parse = getattr(reads, "take", None), getattr(reads, "parse", None)
 
     def read(self, at_s: float) -> Sequence[float]:
         """One value per channel. ``at_s`` must grow from call to call: rates and means are taken over it."""
@@ -140,6 +145,11 @@ class HostSensor:
     def cpu_utilization(self) -> float:
         """The latest fraction of the CPU limit that was busy; NaN before the second read."""
         return NAN if self._reads is None else self._reads.utilization
+
+    def of_the_limit(self) -> tuple[float, Limits | None]:
+        """``cpu_utilization``, and the limits it is of; None before ``discover``."""
+        reads = self._reads
+        return (NAN, None) if reads is None else (reads.utilization, reads.limits)
 
     def pids(self) -> frozenset[int]:
         """The processes of the watched tree, as of the last look; empty before the first. Any thread."""
@@ -165,4 +175,4 @@ class HostSensor:
         """Give back the descriptors. Idempotent."""
         if self._reads is not None:
             self._reads.close()
-            self._reads = None
+            self._reads = self.take = self.parse = None

@@ -93,7 +93,16 @@ class LimitsReader:
             memory_stat=f"{memory_group.path}/memory.stat" if memory_group else None,
         )
 
-    def _find_groups(self, membership: bytes) -> None:
+    def memory_pressure_files(self) -> list[str]:
+        """The files that tell how long processes waited for memory: first of the process's own cgroup, then wider ones.
+
+        Version 2 of the cgroup interface alone has them; last comes that of the whole machine. Any may be missing.
+        """
+        groups = self._chains(self._slurp(f"{self._process}/cgroup"))[1]("")
+        return [*(f"{path}/memory.pressure" for path in groups), f"{self._root}/proc/pressure/memory"]
+
+    def _chains(self, membership: bytes) -> tuple[dict[str, tuple[str, str]], Callable[[str], list[str]]]:
+        """Where controllers are mounted, and the directories of one (``""`` for version 2), the nearest first."""
         places = _mounts(self._slurp(f"{self._process}/mountinfo").decode("utf-8", "surrogateescape"))
         paths: dict[str, str] = {}
         for line in membership.decode("utf-8", "surrogateescape").splitlines():
@@ -106,6 +115,10 @@ class LimitsReader:
                 return []
             return _chain(self._root, *places[controller], paths[controller])
 
+        return places, chain
+
+    def _find_groups(self, membership: bytes) -> None:
+        places, chain = self._chains(membership)
         version2 = chain("")
         cpu_mount, cpu_time_mount = (places.get(name, ("", ""))[0] for name in ("cpu", "cpuacct"))
 

@@ -10,34 +10,81 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from heapq import heappush, heapreplace
 from typing import Final
 
 from resmon.facts import Limits
 from resmon.sensors.base import NAN
 from resmon.sensors.limits import InForce, LimitsReader, inactive_file_bytes
+from resmon.sensors.linux_cores import Cores
 from resmon.sensors.linux_files import KernelFiles
-from resmon.sensors.linux_rates import Disks, Interfaces, Thermometer
+from resmon.sensors.linux_rates import Slower, TakenSlower
 from resmon.sensors.process_tree import ProcessTree
-from resmon.sensors.throughput import Throughput
+from resmon.sensors.process_tree import Taken as TakenTree
 
 MIN_SPAN_S: Final = 0.15
 """Utilisation is a mean over at least this time: the kernel counts in ticks of 10 ms. Until then ``/proc/stat``, which
 costs as much as all other reads together, is left alone."""
 
-_WIDTH: Final = 11  # words of a CPU's line in /proc/stat: its name and ten times
+_HOST_VALUES: Final = 12  # those before the cores
 _CACHE_PERIOD_S: Final = 2.0
-_TURN_SLACK_S: Final = 0.1  # keeps a period of whole ticks at that
+_LIMITS_S: Final = 30.0
+_DEVICES_S: Final = 60.0
+
+
+Taken = tuple[float, bytes | None, bytes, TakenTree | None, bytes, int, TakenSlower]
+"""What the files said at a tick: when it was, ``/proc/stat`` (None where it was left alone), the cgroup's CPU time, the
+process tree (None where it is parsed), the memory in use, the file cache in it, the slower files. A plain tuple: one is
+made at every tick."""
 
 
 class LinuxHost:
     """Reads the host under ``root`` for the process ``pid`` (None: this one). One thread at a time.
 
+    ``take`` and ``parse`` are ``read`` in two halves. ``parse`` reads nothing: it may run on another thread than the
+    rest, and is called in the order of what was taken, all of it before the next ``read``.
+
     ``cores`` are the CPU numbers that the process may run on at ``open``; ``utilization`` is the latest fraction of
-    the CPU limit in force that was busy.
+    the CPU limit in force that was busy, ``limits`` what was in force at most 30 s ago.
     """
 
+    __slots__ = (
+        "_allowed",
+        "_by_group",
+        "_by_tree",
+        "_by_usage",
+        "_cache_bytes",
+        "_cache_fd",
+        "_cores",
+        "_cpu_fd",
+        "_fds",
+        "_files",
+        "_force",
+        "_limits_reader",
+        "_mark",
+        "_meminfo",
+        "_next_alone_s",
+        "_next_cache_s",
+        "_next_devices_s",
+        "_next_limits_s",
+        "_pid",
+        "_proc",
+        "_root",
+        "_slower",
+        "_stat",
+        "_stat_s",
+        "_text",
+        "_usage_fd",
+        "_used_at_s",
+        "_used_s",
+        "_values",
+        "cores",
+        "limits",
+        "machine_cores",
+        "machine_memory_bytes",
+        "tree",
+        "utilization",
+    )
+    # Slots: with more than 30 attributes an instance has a dictionary, and a tick runs on cold caches.
     how = "direct reads of /proc"
 
     def __init__(self, root: str, pid: int | None) -> None:
@@ -49,6 +96,7 @@ class LinuxHost:
         self.machine_cores = 1
         self.machine_memory_bytes = 0
         self.utilization = NAN
+        self.limits: Limits
 
     # ------------------------------------------------------------- life
 
@@ -57,37 +105,26 @@ class LinuxHost:
         files = self._files = KernelFiles()
         self._stat = self._open(f"{self._proc}/stat")
         self._meminfo = self._open(f"{self._proc}/meminfo")
-        self._loadavg = self._open(f"{self._proc}/loadavg")
-        self._disks = Disks(files, self._root)
-        self._interfaces = Interfaces(files, self._root)
-        self._thermometer = Thermometer(files, self._root)
+        self._slower = Slower(files, self._root)
         self.tree = ProcessTree(files, self._proc, self._pid)
         self.tree.open()
 
-        words = files.read(self._stat).partition(b"\nintr")[0].split()
-        self._online = _cpu_numbers(words)
-        self.machine_cores = len(self._online) or os.cpu_count() or 1
+        self._cores = Cores(files.read(self._stat))
+        self.machine_cores = len(self._cores.online) or os.cpu_count() or 1
         meminfo = files.read(self._meminfo)
         if meminfo.startswith(b"MemTotal:"):
             self.machine_memory_bytes = int(meminfo[9 : meminfo.index(b"kB")]) << 10
         allowed = self._affinity()
-        self.cores = tuple(core for core in self._online if allowed is None or core in allowed)
+        self.cores = self._cores.show(allowed)
 
-        self._words = 0
-        self._idle: list[int] = []
-        self._total = 0
         self._stat_s = self._used_at_s = float("-inf")
         self._mark = b""
+        self._text = b""
+        self._values = [NAN] * (_HOST_VALUES + len(self.cores))
         self._used_s = NAN
-        self._core_values = [NAN] * len(self.cores)
-        self._load = self._temperature = NAN
-        self._net, self._disk = Throughput(), Throughput()
-        # When, in which order, how often (s), what: a heap whose first entry is the next one due.
-        self._turns: list[tuple[float, int, float, Callable[[float], None]]] = [
-            (float("-inf"), 0, 1.0, self._set_turns_apart)
-        ]
+        self._next_limits_s = self._next_devices_s = self._next_alone_s = float("-inf")
         self._usage_fd = self._cache_fd = self._cpu_fd = -1
-        self._cache = 0
+        self._cache_bytes = 0
         self._next_cache_s = float("-inf")
         self._force: InForce | None = None
         self._limits_reader = LimitsReader(
@@ -96,8 +133,7 @@ class LinuxHost:
             slurp=files.slurp,
             environ=os.environ,
         )
-        self._read_limits(0.0)
-        self._find_devices(0.0)
+        self._read_limits()
 
     def close(self) -> None:
         """Close all descriptors. Idempotent."""
@@ -107,19 +143,13 @@ class LinuxHost:
             self._files.close(fd)
         self._fds = []
         self._usage_fd = self._cache_fd = self._cpu_fd = -1
-        for part in (self._disks, self._interfaces, self._thermometer, self.tree):
-            part.close()
+        self._slower.close()
+        self.tree.close()
 
     def _open(self, path: str) -> int:
         fd = self._files.open(path)
         self._fds.append(fd)
         return fd
-
-    @property
-    def limits(self) -> Limits:
-        """The limits in force, as of at most 30 s ago."""
-        assert self._force is not None
-        return self._force.limits
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -141,103 +171,117 @@ class LinuxHost:
         usage = [path for path in (self._force and self._force.cpu_usage,) if path]
         if self._force and self._force.memory_usage:
             memory = self._force.memory_usage
-        slower = [f"{self._proc}/loadavg", self._interfaces.path, self._disks.path, *self._thermometer.paths]
-        return [f"{self._proc}/stat", memory, *usage, *self.tree.paths(), *slower]
+        return [f"{self._proc}/stat", memory, *usage, *self.tree.paths(), *self._slower.paths]
 
     # ------------------------------------------------------------- a tick
 
     def read(self, at_s: float) -> list[float]:
         """The values of the host's channels, in their order."""
+        taken = self.take(at_s, whole=True)
+        assert taken is not None
+        values = list(self.parse(taken))
+        if at_s >= self._next_alone_s:
+            self._read_seldom(at_s)
+        return values
+
+    def take(self, at_s: float, *, whole: bool = False) -> Taken | None:
+        """The reads of a tick, for ``parse``; None where more than those is due, which ``read`` does.
+
+        ``whole``: do that too, and parse the process tree. In one piece: a tick runs on cold caches, where each
+        function more costs a microsecond.
+        """
+        if at_s >= self._next_alone_s and not whole and self._must_read_seldom(at_s):
+            return None
         read = self._files.read
-        tree, turns = self.tree, self._turns
-        if at_s - self._stat_s >= MIN_SPAN_S:
-            stat = read(self._stat)
-            self._mark = stat[stat.rfind(b"\nprocesses ") :][:24]
-            tree.read(at_s, self._mark)
-            self._read_cpu(stat, at_s)
+        if at_s - self._stat_s >= MIN_SPAN_S:  # once for a tick
+            self._stat_s = at_s
+            text = self._text = read(self._stat)
+            at = text.rfind(b"\nprocesses ")
+            self._mark = text[at : at + 24]
+        fresh = self._stat_s == at_s
+        tree = None
+        if whole:
+            self.tree.read(at_s, self._mark)
         else:
-            tree.read(at_s, self._mark)
+            tree = self.tree.take(at_s, self._mark, self._mark if fresh else None)
+            if tree is None:
+                return None
+        stat = None
+        cpu = memory = b""
+        if fresh:
+            text = self._text
+            stat = text[: text.find(b"\nintr")]  # the rest is longer, and is not kept
+            if self._cpu_fd >= 0 and self._by_usage:
+                cpu = read(self._cpu_fd)
         if self._by_group:
-            used = self._read_group_memory(at_s)
+            memory = read(self._usage_fd)
+            if at_s >= self._next_cache_s:
+                started = time.thread_time()
+                self._cache_bytes = _read_inactive_file(self._cache_fd)
+                self._next_cache_s = at_s + max(_CACHE_PERIOD_S, 100.0 * (time.thread_time() - started))
+        elif not self._by_tree:
+            memory = read(self._meminfo)
+        slower = self._slower.take(at_s) if at_s >= self._slower.next_s else ()
+        return at_s, stat, cpu, tree, memory, self._cache_bytes, slower
+
+    def _must_read_seldom(self, at_s: float) -> bool:
+        """Look whether what is read seldom is as it was, so that the ticks that are not parsed yet may go by it."""
+        if at_s >= self._next_limits_s:
+            if self._limits_now() != self._force:
+                return True
+            self._next_limits_s = at_s + _LIMITS_S
+        if at_s >= self._next_devices_s:
+            if self._slower.must_find():
+                return True
+            self._next_devices_s = at_s + _DEVICES_S
+        self._next_alone_s = min(self._next_limits_s, self._next_devices_s)
+        return False
+
+    def _read_seldom(self, at_s: float) -> None:
+        """The limits and which devices there are: what the next ticks go by."""
+        if at_s >= self._next_limits_s:
+            self._next_limits_s = at_s + _LIMITS_S
+            self._read_limits()
+        if at_s >= self._next_devices_s:
+            self._next_devices_s = at_s + _DEVICES_S
+            self._slower.find()
+        self._next_alone_s = min(self._next_limits_s, self._next_devices_s)
+
+    def parse(self, taken: Taken) -> list[float]:
+        """The values of the host's channels from what was taken: a list that the next call changes."""
+        at_s, stat, cpu, taken_tree, memory, cache_bytes, slow = taken
+        tree, values = self.tree, self._values
+        if taken_tree is not None:
+            tree.parse(taken_tree)
+        if stat is not None:
+            mean = self._cores.parse(stat)
+            if mean is not None:
+                if self._by_usage and mean == mean:
+                    mean = self._usage_share(cpu, at_s)
+                self.utilization = values[0] = max(0.0, min(mean, 1.0)) if mean == mean else NAN
+            values[_HOST_VALUES:] = self._cores.values
+        if self._by_group:
+            values[2] = float(max(0, int(memory) - cache_bytes)) if memory else NAN
         elif self._by_tree:
-            used = tree.memory_bytes
+            values[2] = tree.memory_bytes
         else:
-            meminfo = read(self._meminfo)
-            at = meminfo.find(b"MemAvailable:")
-            used = (
-                self.machine_memory_bytes - int(meminfo[at + 13 : at + 40].split(None, 1)[0]) * 1024.0
-                if at > 0
-                else NAN
+            at = memory.find(b"MemAvailable:")
+            values[2] = (
+                self.machine_memory_bytes - int(memory[at + 13 : at + 40].split(None, 1)[0]) * 1024.0 if at > 0 else NAN
             )
-        while at_s >= turns[0][0]:
-            _, order, period_s, turn = turns[0]
-            heapreplace(turns, (at_s + period_s - _TURN_SLACK_S, order, period_s, turn))
-            turn(at_s)
-        disk, net = self._disk.rates, self._net.rates
-        return [
-            self.utilization,
-            self._load,
-            used,
-            tree.memory_bytes,
-            tree.pss_bytes,
-            tree.cpu_time_s,
-            tree.processes,
-            disk[0],
-            disk[1],
-            net[0],
-            net[1],
-            self._temperature,
-            *self._core_values,
-        ]
+        values[3:7] = tree.memory_bytes, tree.pss_bytes, tree.cpu_time_s, tree.processes
+        if slow:
+            slower = self._slower
+            slower.parse(at_s, slow)
+            values[1] = slower.load_1min
+            values[7:12] = *slower.disk.rates, *slower.net.rates, slower.temperature_c
+        return values
 
-    def _read_cpu(self, stat: bytes, at_s: float) -> None:
-        words = stat[: stat.find(b"\nintr")].split()
-        if len(words) != self._words:
-            self._map_cores(words)
-        if not self._online:
-            return
-        total = sum(map(int, words[1:9]))
-        before = self._idle
-        idle = self._idle = list(map(int, words[_WIDTH + 4 :: _WIDTH] + words[_WIDTH + 5 :: _WIDTH]))
-        count = len(self._online)
-        # Ticks of one core: all cores' times advance together, so that their sum tells it without reading each.
-        span = (total - self._total) / count
-        self._total = total
-        self._stat_s = at_s
-        if not before or span <= 0.0:
-            return
-        values = []
-        for place in range(count):
-            waited = place + count
-            busy = 1.0 - (idle[place] + idle[waited] - before[place] - before[waited]) / span
-            values.append(0.0 if busy < 0.0 else min(busy, 1.0))
-        if self._own is None:
-            mean = 1.0 - (sum(idle) - sum(before)) / (span * count)
-        else:
-            mean = sum([values[place] for place in self._own]) / len(self._own)
-        self._core_values = values if self._shown is None else [values[i] if i >= 0 else NAN for i in self._shown]
-        if self._by_usage:
-            mean = self._usage_share(at_s)
-        self.utilization = max(0.0, min(mean, 1.0))
-
-    def _map_cores(self, words: list[bytes]) -> None:
-        """Where each core stands in the lines; they move when a CPU goes on or off line."""
-        self._words = len(words)
-        self._online = _cpu_numbers(words)
-        self._idle = []
-        self.utilization = NAN
-        self._core_values = [NAN] * len(self.cores)
-        places = {core: place for place, core in enumerate(self._online)}
-        shown = [places.get(core, -1) for core in self.cores]
-        self._shown = None if shown == list(range(len(self._online))) else shown
-        allowed = self._affinity() if self.limits.cpu_source == "affinity" else None
-        self._own = [place for place, core in enumerate(self._online) if core in allowed] if allowed else None
-
-    def _usage_share(self, at_s: float) -> float:
+    def _usage_share(self, cpu: bytes, at_s: float) -> float:
         """What the processes under the limit used of it: the cgroup's CPU time, else the process tree's."""
         assert self._force is not None
         if self._cpu_fd >= 0:
-            text = self._files.read(self._cpu_fd).split(None, 2)
+            text = cpu.split(None, 2)
             word = text[1] if len(text) > 1 else text[0] if text else b""
             used_s = int(word) * self._force.cpu_usage_unit_s if word.isdigit() else NAN
         else:
@@ -245,49 +289,6 @@ class LinuxHost:
         share = (used_s - self._used_s) / (at_s - self._used_at_s) / self._force.limits.cpu_cores
         self._used_s, self._used_at_s = used_s, at_s
         return share
-
-    def _read_group_memory(self, at_s: float) -> float:
-        """What the cgroup uses, without file cache that would be dropped first."""
-        content = self._files.read(self._usage_fd)
-        if not content:
-            return NAN
-        used = int(content)
-        if at_s >= self._next_cache_s:
-            started = time.thread_time()
-            self._cache = _read_inactive_file(self._cache_fd)
-            self._next_cache_s = at_s + max(_CACHE_PERIOD_S, 100.0 * (time.thread_time() - started))
-        return float(max(0, used - self._cache))
-
-    def _set_turns_apart(self, at_s: float) -> None:
-        """At the first tick everything is read; after that disks and network take turns."""
-        for read in (self._read_net, self._read_disk, self._read_temperature, self._read_load):
-            read(at_s)
-        self._turns[:] = [
-            (at_s + 1.0 - _TURN_SLACK_S, 0, 2.0, self._read_disk),
-            (at_s + 2.0 - _TURN_SLACK_S, 1, 2.0, self._read_net),
-            (at_s + 5.0 - _TURN_SLACK_S, 2, 5.0, self._read_load),
-            (at_s + 30.0, 3, 30.0, self._read_limits),
-            (at_s + 60.0, 4, 60.0, self._find_devices),
-        ]
-        if self._thermometer.paths:
-            heappush(self._turns, (at_s + 1.0 - _TURN_SLACK_S, 5, 2.0, self._read_temperature))
-
-    def _read_net(self, at_s: float) -> None:
-        self._net.update(at_s, self._interfaces.counts())
-
-    def _read_disk(self, at_s: float) -> None:
-        self._disk.update(at_s, self._disks.counts())
-
-    def _read_temperature(self, at_s: float) -> None:
-        self._temperature = self._thermometer.read_c()
-
-    def _read_load(self, at_s: float) -> None:
-        words = self._files.read(self._loadavg).split(None, 1)
-        self._load = float(words[0]) if words else NAN
-
-    def _find_devices(self, at_s: float) -> None:
-        self._interfaces.find()
-        self._disks.find()
 
     # ------------------------------------------------------------- limits
 
@@ -301,17 +302,19 @@ class LinuxHost:
         except OSError:  # the process is gone
             return None
 
-    def _read_limits(self, at_s: float) -> None:
-        allowed = self._affinity()
-        cores = None if allowed is None else len(allowed.intersection(self._online)) or None
-        force = self._limits_reader.read(
+    def _limits_now(self) -> InForce:
+        allowed = self._allowed = self._affinity()
+        return self._limits_reader.read(
             machine_cores=self.machine_cores,
             machine_memory_bytes=self.machine_memory_bytes,
-            affinity_cores=cores,
+            affinity_cores=None if allowed is None else len(allowed.intersection(self._cores.online)) or None,
         )
+
+    def _read_limits(self) -> None:
+        force = self._limits_now()
         if force == self._force:
             return
-        self._force = force
+        self._force, self.limits = force, force.limits
         for fd in (self._usage_fd, self._cache_fd, self._cpu_fd):
             self._files.close(fd)
         self._usage_fd = self._files.open(force.memory_usage) if force.memory_usage else -1
@@ -322,11 +325,7 @@ class LinuxHost:
         self._by_tree = force.limits.memory_source == "slurm"
         self._by_usage = force.limits.cpu_source in ("cgroup", "slurm")
         self._used_s = NAN
-        self._words = 0  # the cores in force may be others
-
-
-def _cpu_numbers(words: list[bytes]) -> list[int]:
-    return [int(word[3:]) for word in words[_WIDTH::_WIDTH]]
+        self._cores.own = self._allowed if force.limits.cpu_source == "affinity" else None
 
 
 def _read_inactive_file(fd: int) -> int:

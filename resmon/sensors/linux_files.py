@@ -16,6 +16,8 @@ from typing import Final
 _BUFFER_BYTES: Final = 1 << 18
 _DIRENT_HEADER: Final = struct.Struct("=QqHB")
 _AT_FDCWD: Final = -100
+_P_ALL: Final = 0
+_ANY_CHILD: Final = 0x41000005  # WNOHANG | WEXITED | WNOWAIT | __WALL
 
 
 class KernelFiles:
@@ -42,6 +44,8 @@ class KernelFiles:
         self._getdents = getattr(libc, "getdents64", None) or getattr(libc, "getdents", None)
         self._size = size
 
+        self._waitid = libc_errno.waitid
+
         # A closure over prepared ctypes arguments: half the cost of a method with declared argument types.
         def read(fd: int) -> bytes:
             count = pread(fd, buffer, size, start)
@@ -58,6 +62,11 @@ class KernelFiles:
         error = ctypes.get_errno()
         self.exhausted = self.exhausted or error in (errno.EMFILE, errno.ENFILE)
         return -error
+
+    def has_children(self) -> bool:
+        """Whether this process, any thread of it, has a child: one call tells, which takes no child's exit away."""
+        result: int = self._waitid(_P_ALL, 0, None, _ANY_CHILD)
+        return result == 0 or ctypes.get_errno() != errno.ECHILD
 
     def close(self, fd: int) -> None:
         """Close ``fd``; a negative one is no descriptor and ignored."""

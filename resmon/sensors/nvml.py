@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from resmon.energy.edges import CounterRead
 from resmon.facts import Channel, Device, EnergySource, SensorStatus
 from resmon.sensors.base import NAN
-from resmon.sensors.nvml_errors import ABSENT, GPU_IS_LOST, LIBRARY_NOT_FOUND, explain
+from resmon.sensors.nvml_errors import ABSENT, GPU_IS_LOST, LIBRARY_NOT_FOUND, NOT_LOADED, explain
 from resmon.sensors.nvml_processes import OwnMemory
-from resmon.sensors.nvml_status import complaints, hidden_pids, nothing_visible, summary, unopened
-from resmon.sensors.torch_memory import cuda_uuids, initialized_torch
+from resmon.sensors.nvml_status import complaints, hidden_pids, nothing_visible, summary, unopened, unseen
+from resmon.sensors.nvml_view import FROM_ENVIRONMENT, OwnView, View
 
 if TYPE_CHECKING:  # the rest is imported where a driver answers: without one it would be paid for nothing
     from resmon.sensors.nvml_devices import FoundGpu, Place
@@ -25,8 +25,6 @@ if TYPE_CHECKING:  # the rest is imported where a driver answers: without one it
 
 MANY: Final = 4
 """With more GPUs than this, what changes slowly is read half as often."""
-FROM_ENVIRONMENT: Final = "<CUDA_VISIBLE_DEVICES>"
-"""The default of ``visible``: what the environment says, followed while it changes and CUDA is not initialised."""
 
 
 class NvmlSensor:
@@ -35,7 +33,8 @@ class NvmlSensor:
     ``visible`` stands for ``CUDA_VISIBLE_DEVICES`` (None: not set). ``own_pids`` gives the pids whose GPU memory
     is "own" (default: this process). A GPU that is lost is tried again every ``retry_s`` of the clock that ``read``
     is given. A MIG slice has memory of its own; its parent is a device without an index, which holds power,
-    energy, temperature and clocks once. ``proc`` is where /proc is.
+    energy, temperature and clocks once. ``proc`` is where /proc is. ``view`` stands for ``visible`` and ``own_pids``
+    where the GPUs of another process are described.
     """
 
     name = "nvml"
@@ -47,6 +46,7 @@ class NvmlSensor:
         retry_s: float = 10.0,
         *,
         proc: Path = Path("/proc"),
+        view: View | None = None,
     ) -> None:
         if not retry_s > 0:
             raise ValueError(f"retry_s must be more than 0 seconds, not {retry_s!r}")
@@ -55,9 +55,9 @@ class NvmlSensor:
         self.channels: tuple[Channel, ...] = ()
         self.sources: tuple[EnergySource, ...] = ()
         self.retry_s = retry_s
-        self._visible = visible
+        self._view = view or OwnView(visible, own_pids)
         self._seen_environment: tuple[str | None, str | None] = (None, None)
-        self._own = OwnMemory(own_pids or _this_process, _uses_cuda, proc)
+        self._own = OwnMemory(self._view.pids, self._view.uses_cuda, proc)
         self._nvml: Any = None
         self._pid: int | None = None  # of the process that holds an nvmlInit
         self._gpus: list[FoundGpu] = []
@@ -70,6 +70,7 @@ class NvmlSensor:
         self._driver = ""
         self._failure = SensorStatus(name="nvml", state="looking")  # said while there is no driver or no device
         self._down = False  # the library is here and does not start
+        self._unheard = False  # and its kernel driver is loaded, as for a GPU
         self._retry_at_s: float | None = None
 
     # -- the protocol ---------------------------------------------------------------------------------------------
@@ -89,7 +90,11 @@ class NvmlSensor:
     @property
     def not_covered(self) -> Sequence[str]:
         covered = {source.device_id for source in self.sources}
-        return [f"{d.label} power" for d in self.devices if d.kind == "gpu" and d.id not in covered]
+        silent = [f"{d.label} power" for d in self.devices if d.kind == "gpu" and d.id not in covered]
+        if self._nvml is None:
+            return silent
+        shown = sum(d.index is not None for d in self.devices)
+        return silent + unseen(self._view.environment()[0], shown, self._refused, unheard=self._down and self._unheard)
 
     @property
     def driver_version(self) -> str:
@@ -100,6 +105,13 @@ class NvmlSensor:
     def own_memory_known(self) -> Mapping[str, bool]:
         """By device id, whether ``memory_own_bytes`` can be known: a container may hide the pids."""
         return {device.id: self._own_known(device) for device, _ in self._parts}
+
+    @property
+    def unsure_of(self) -> tuple[str, ...]:
+        """The UUIDs whose order only CUDA itself can tell; empty where it is certain, or was asked for."""
+        if not self._note or self._cuda_order is not None:
+            return ()
+        return tuple(uuid for gpu in self._gpus for uuid in gpu.physical.shown)
 
     def _own_known(self, device: Device) -> bool:
         return not math.isnan(self._own.bytes(device.id))
@@ -171,13 +183,13 @@ class NvmlSensor:
                 self._connect()
             return
         self._retry_at_s = None
-        torch = initialized_torch()
-        if torch is None:
-            if self._environment() != self._seen_environment:
+        if not self._view.uses_cuda():
+            if self._view.environment() != self._seen_environment:
                 self._shape()
-        elif self._note and self._cuda_order is None:
-            self._cuda_order = cuda_uuids(torch, [uuid for gpu in self._gpus for uuid in gpu.physical.shown])
-            self._shape()
+        elif unsure_of := self.unsure_of:
+            self._cuda_order = self._view.cuda_order(unsure_of)
+            if self._cuda_order is not None:
+                self._shape()
 
     @property
     def _waiting(self) -> bool:
@@ -205,7 +217,8 @@ class NvmlSensor:
             self._driver = nvml.nvmlSystemGetDriverVersion()
             found = scan(nvml)
         except nvml.NVMLError as error:
-            self._down = True
+            self._down, self._refused = True, {}
+            self._unheard = error.value not in (LIBRARY_NOT_FOUND, NOT_LOADED)
             self._fail(error)
             return
         self._down = False
@@ -224,12 +237,6 @@ class NvmlSensor:
             self._failure = replace(failure, state="absent")
             self._nvml = None  # a driver that is installed later is seen by the next kernel
 
-    def _environment(self) -> tuple[str | None, str | None]:
-        order = os.environ.get("CUDA_DEVICE_ORDER")
-        if self._visible != FROM_ENVIRONMENT:
-            return self._visible, order
-        return os.environ.get("CUDA_VISIBLE_DEVICES"), order
-
     # -- the shape ------------------------------------------------------------------------------------------------
 
     def _shape(self) -> None:
@@ -237,7 +244,7 @@ class NvmlSensor:
         from resmon.sensors.cuda_visible import visible_devices
         from resmon.sensors.nvml_devices import TIMES, energy_source, layout
 
-        value, order = self._seen_environment = self._environment()
+        value, order = self._seen_environment = self._view.environment()
         visible = visible_devices(value, [gpu.physical for gpu in self._gpus], order)
         uuids, self._note = (self._cuda_order, "") if self._cuda_order else (visible.uuids, visible.note)
         before = {device.id: reader for device, reader in self._parts}
@@ -273,13 +280,5 @@ class NvmlSensor:
         return reader
 
 
-def _this_process() -> Collection[int]:
-    return (os.getpid(),)
-
-
 def _unavailable(cause: str, remedy: str, detail: str = "") -> SensorStatus:
     return SensorStatus(name="nvml", state="unavailable", detail=detail, cause=cause, remedy=remedy)
-
-
-def _uses_cuda() -> bool:
-    return initialized_torch() is not None

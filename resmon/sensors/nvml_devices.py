@@ -193,6 +193,7 @@ def energy_source(device: Device, reader: DeviceReader, *, shared: bool) -> Ener
         kind="module" if reader.counts_module else "gpu",
         method="counter" if counter else "integrated",
         basis="measured",
+        absolute=counter,
         scope=_scope(module=reader.counts_module, shared=shared),
         channel=f"{device.id}.{'energy_j' if counter else 'power_w'}",
         sampled_fraction=0.25 if _PART_TIME.search(device.name) else 1.0,

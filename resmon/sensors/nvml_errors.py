@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND, INSUFFICIENT_SIZE = 2, 3, 4, 6, 7
-LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND, GPU_IS_LOST, VERSION_MISMATCH = 12, 13, 15, 25
+NOT_LOADED, LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND, GPU_IS_LOST, VERSION_MISMATCH = 9, 12, 13, 15, 25
 
-LOST: Final = frozenset({1, 9, GPU_IS_LOST, 16, 28})
+LOST: Final = frozenset({1, NOT_LOADED, GPU_IS_LOST, 16, 28})
 """Uninitialized, driver not loaded, lost, reset required, GPU not found: no call on that handle will succeed again."""
 
 STALE: Final = LOST | {INVALID_ARGUMENT, NOT_FOUND}
@@ -24,7 +24,10 @@ _EXPLAINED: Final[dict[int, tuple[str, str]]] = {
         f"check the permissions of /dev/nvidia*; {_CONTAINER} -e NVIDIA_DRIVER_CAPABILITIES=compute,utility",
     ),
     8: ("a power cable of the GPU is not attached", "attach the GPU's external power cables"),
-    9: ("the NVIDIA library is here, its kernel driver is not loaded", f"run 'sudo modprobe nvidia'; {_CONTAINER}"),
+    NOT_LOADED: (
+        "the NVIDIA library is here, its kernel driver is not loaded",
+        f"run 'sudo modprobe nvidia'; {_CONTAINER}",
+    ),
     10: ("the NVIDIA driver did not answer in time", "look for Xid errors in 'sudo dmesg'"),
     LIBRARY_NOT_FOUND: (
         "no NVIDIA driver on this machine",

@@ -53,7 +53,7 @@ class ProcessList:
 
 
 class OwnMemory:
-    """The bytes of the processes ``own_pids`` on every device, from the lists last seen.
+    """The bytes of the processes ``own_pids`` on every device, and how many others are there, from the lists last seen.
 
     A driver reports pids of the host; inside a container they mean nothing, or the list is empty. So a device
     without a match holds 0 bytes of ours only where pids can be compared: in the host's pid namespace, or once a
@@ -64,6 +64,7 @@ class OwnMemory:
         self._own_pids = own_pids
         self._uses_cuda = uses_cuda
         self._lists: dict[str, dict[str, dict[int, int | None]]] = {}
+        self._others: dict[str, dict[str, set[int]]] = {}
         self._matched = False
         self._proc = proc
         self._host_pids: bool | None = None
@@ -77,10 +78,12 @@ class OwnMemory:
             self._host_pids = _host_pid_namespace(self._proc)
         # Replaced as a whole: another thread may be adding up the old one.
         self._lists[device_id] = {**self._lists.get(device_id, {}), kind: ours}
+        self._others[device_id] = {**self._others.get(device_id, {}), kind: processes.keys() - mine}
 
     def forget(self, device_id: str) -> None:
         """Drop the lists of a device that cannot be read now."""
         self._lists.pop(device_id, None)
+        self._others.pop(device_id, None)
 
     def bytes(self, device_id: str) -> float:
         """Our bytes on a device; NaN where that cannot be known."""
@@ -94,6 +97,11 @@ class OwnMemory:
                     return NAN
                 by_pid[pid] = max(used, by_pid.get(pid, 0))
         return float(sum(by_pid.values()))
+
+    def others(self, device_id: str) -> float:
+        """How many processes on a device are not ours; NaN where that cannot be known."""
+        lists = self._others.get(device_id)
+        return float(len(set().union(*lists.values()))) if lists and self.comparable else NAN
 
     @property
     def comparable(self) -> bool:

@@ -28,6 +28,7 @@ UNITS: Final[dict[str, str]] = {
     "utilization": "1",
     "memory_used_bytes": "B",
     "memory_own_bytes": "B",
+    "other_processes": "1",
     "power_w": "W",
     "power_limit_w": "W",
     "energy_j": "J",
@@ -36,8 +37,8 @@ UNITS: Final[dict[str, str]] = {
     "throttle": "1",
 }
 GPU_QUANTITIES: Final = tuple(UNITS)
-MIG_PARENT_QUANTITIES: Final = tuple(UNITS)[3:]
-SLICE_QUANTITIES: Final = tuple(UNITS)[:3]
+MIG_PARENT_QUANTITIES: Final = tuple(UNITS)[4:]
+SLICE_QUANTITIES: Final = tuple(UNITS)[:4]
 
 
 class DeviceReader:
@@ -138,6 +139,7 @@ class DeviceReader:
         """One float per channel, in their order."""
         if "memory_own_bytes" in self._values:
             self._values["memory_own_bytes"] = self._own.bytes(self._id)
+            self._values["other_processes"] = self._own.others(self._id)
         return list(self._values.values())
 
     def lose(self, code: int) -> None:

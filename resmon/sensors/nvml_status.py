@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from resmon.facts import Device, SensorStatus
@@ -10,6 +11,9 @@ from resmon.sensors.nvml_errors import NO_PERMISSION, explain
 
 if TYPE_CHECKING:
     from resmon.sensors.nvml_reader import DeviceReader
+
+UNCOUNTED = "NVIDIA GPUs"
+"""The name of those of a driver that never told how many there are."""
 
 Parts: TypeAlias = "Sequence[tuple[Device, DeviceReader]]"
 
@@ -79,3 +83,32 @@ def hidden_pids() -> SensorStatus:
         cause="the driver's process list cannot be matched with the pids seen here, as in most containers",
         remedy="start the container with --pid=host",
     )
+
+
+def unseen(value: str | None, shown: int, refused: Mapping[int, int], *, unheard: bool) -> list[str]:
+    """Names for the GPUs that this process may use and nobody could open.
+
+    ``value`` is ``CUDA_VISIBLE_DEVICES``, ``shown`` how many of the devices that it shows were opened, ``refused`` are
+    return codes by index; ``unheard``: a driver is here, and refused to start. Where as many were opened as ``value``
+    has entries, what was refused is hidden from this process.
+    """
+    if value is not None:
+        first = value.lstrip(" \t+")
+        if not (first.startswith(("GPU-", "MIG-")) or first[:1].isdigit()) or shown >= len(value.split(",")):
+            return []
+    if unheard:
+        return [UNCOUNTED] if shown == 0 else []
+    return [f"GPU at NVML index {index}" for index in sorted(refused)]
+
+
+def unanswered(for_s: float) -> SensorStatus:
+    """The line for a driver that holds the process that asks it."""
+    cause = f"has not answered for {for_s:.0f} s" if for_s >= 1 else "does not answer"
+    remedy = "it is read again as soon as the driver answers; look for Xid errors in 'sudo dmesg'"
+    return SensorStatus(name="nvml", state="lost", cause=cause, remedy=remedy)
+
+
+def read_where(lines: Sequence[SensorStatus], where: str) -> Sequence[SensorStatus]:
+    """The same lines; the first one says which process reads."""
+    first, *rest = lines
+    return (replace(first, detail=", ".join(filter(None, (first.detail, where)))), *rest)

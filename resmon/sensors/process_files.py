@@ -1,11 +1,93 @@
-"""What /proc tells of a family of processes: who descends from whom, and how they share memory."""
+"""What /proc tells of processes: of one, who descends from whom, and how they share memory."""
 
 from __future__ import annotations
 
 import errno
 import os
+import resource
+import time
+from typing import Final
 
+from resmon.sensors.base import NAN
 from resmon.sensors.linux_files import KernelFiles
+
+PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
+
+
+class Process:
+    """A process of the tree; ``statm``, ``stat`` and ``kids`` (its main thread's children) are descriptors or -1."""
+
+    __slots__ = (
+        "_texts",
+        "alive",
+        "cow_bytes",
+        "cpu_s",
+        "kids",
+        "offspring",
+        "pid",
+        "private_bytes",
+        "pss_bytes",
+        "started",
+        "stat",
+        "statm",
+    )
+
+    def __init__(self, pid: int, statm: int, stat: int) -> None:
+        self.pid = pid
+        self.statm = statm
+        self.stat = stat
+        self.kids = -1
+        self.offspring = b""
+        self.private_bytes = 0  # resident, neither file nor shared memory
+        self.cow_bytes = 0  # the part of it that another process of the tree holds too
+        self.cpu_s = 0.0
+        self.pss_bytes = NAN
+        self.started: list[bytes] = []
+        self.alive = True
+        self._texts = (b"", b"")
+
+    def update(self, statm: bytes, stat: bytes) -> None:
+        """Take in what its two files say now; where they say the same as before, at no cost."""
+        texts = (statm, stat)
+        if texts == self._texts:
+            return
+        self._texts = texts
+        fields = stat[stat.rfind(b")") + 2 :].split(None, 15)
+        sizes = statm.split(None, 3)
+        if len(fields) < 16 or len(sizes) < 4:  # cut short: it ends at this moment
+            return
+        self.alive = fields[0] not in (b"Z", b"X")
+        self.cpu_s = (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) * _TICK_S
+        self.private_bytes = (int(sizes[1]) - int(sizes[2])) * PAGE
+
+
+class OwnTime:
+    """CPU time of this process and of the children it has waited for: the clocks of its ``stat``, finer and cheaper."""
+
+    __slots__ = ("_mark", "_waited_s", "childless_mark")
+
+    def __init__(self) -> None:
+        self.childless_mark: bytes | None = None
+        """This process had no child when this mark was the newest; a mark changes when any process is started."""
+        self._mark: bytes | None = None
+        self._waited_s = 0.0
+
+    def read(self, mark: bytes | None) -> float:
+        """The time now, in seconds. ``mark`` was read just now (None: none was)."""
+        if mark is None or mark != self._mark:
+            waited = resource.getrusage(resource.RUSAGE_CHILDREN)
+            self._waited_s = waited.ru_utime + waited.ru_stime
+            self._mark = mark if mark == self.childless_mark else None  # it stands as long as the mark does
+        return time.process_time() + self._waited_s
+
+
+def cpu_s(stat: bytes) -> float:
+    """CPU time of a process and of the children it has waited for, from its ``stat``; NaN where that is cut short."""
+    fields = stat[stat.rfind(b")") + 2 :].split(None, 15)
+    if len(fields) < 16:
+        return NAN
+    return (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) * _TICK_S
 
 
 def descendants(files: KernelFiles, proc: str, name: str, root: int) -> dict[int, int]:

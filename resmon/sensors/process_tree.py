@@ -3,12 +3,13 @@
 Known processes are read through kept descriptors, which stay bound to *their* process when its number is used again.
 Only when the kernel has started something since, and at most once a second, the main threads of the known processes
 are asked for their children; a change there, or 15 s, makes the whole tree be walked, thread by thread (most children
-are started by a main thread, and a walk costs as much as twenty reads).
+are started by a main thread, and a walk costs as much as twenty reads). While this process has no child at all, the
+kernel says so at once, and nothing is walked.
 
 Memory of the tree is the resident memory of the root plus, for each child, what is resident and not file or shared
 memory. Pages that a fork left shared (copy on write) look private in ``statm``: until the proportional set size (PSS)
 of the whole tree has been read, what a child held when it was first seen counts as its parent's; after that the
-kernel's own split is used.
+kernel's own split is used. That read is slow: it is repeated every 10 s, and every 40 s while its result stands still.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import errno
 import os
 import resource
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from resmon.sensors.base import NAN
 from resmon.sensors.linux_files import KernelFiles
-from resmon.sensors.process_files import descendants, read_pss
+from resmon.sensors.process_files import PAGE, OwnTime, Process, cpu_s, descendants, read_pss
 
 MAX_KEPT: Final = 256
 """Processes with kept descriptors, three each, a fifth of what this process may have; others are opened anew."""
@@ -29,69 +31,45 @@ MAX_KEPT: Final = 256
 _SCAN_S: Final = 1.0
 _WALK_S: Final = 15.0
 _PSS_ALONE_S: Final = 300.0  # near the resident memory, and a walk over the page tables of a large process
-_PSS_TREE_S: Final = 10.0
+_PSS_TREE_S: Final = 10.0  # doubled as long as two passes say the same, up to
+_PSS_STILL_S: Final = 40.0
+_PSS_STILL: Final = 0.02  # the same: within this part of it
 _PSS_TICK_S: Final = 0.002
 _BACKOFF: Final = 100.0  # what is slow may take one part in a hundred of the time
-_TICK_S: Final = 1.0 / os.sysconf("SC_CLK_TCK")
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
-
-class _Process:
-    """A process of the tree; ``statm``, ``stat`` and ``kids`` (its main thread's children) are descriptors or -1."""
-
-    __slots__ = (
-        "alive",
-        "cow_bytes",
-        "cpu_s",
-        "kids",
-        "offspring",
-        "pid",
-        "private_bytes",
-        "pss_bytes",
-        "started",
-        "stat",
-        "statm",
-    )
-
-    def __init__(self, pid: int, statm: int, stat: int) -> None:
-        self.pid = pid
-        self.statm = statm
-        self.stat = stat
-        self.kids = -1
-        self.offspring = b""
-        self.private_bytes = 0  # resident, neither file nor shared memory
-        self.cow_bytes = 0  # the part of it that another process of the tree holds too
-        self.cpu_s = 0.0
-        self.pss_bytes = NAN
-        self.started = b""
-        self.alive = True
+Taken = tuple[float | bytes, bytes, Sequence[bytes], Sequence[bytes]]
+"""Of the root its CPU time or ``stat``, and ``statm``; the children's ``statm`` and ``stat``."""
 
 
 class ProcessTree:
     """The processes under ``pid`` (None: this process), through ``files``. One thread at a time.
 
     After ``read``: ``memory_bytes``, ``pss_bytes`` (NaN until all were read once), ``cpu_time_s``, ``processes``
-    (alive, without zombies), and ``unread``, the number of descendants that no descriptor was left for.
+    (alive, without zombies), and ``unread``, the number of descendants that no descriptor was left for. ``take`` and
+    ``parse`` are ``read`` in two halves.
     """
 
     def __init__(self, files: KernelFiles, proc: str, pid: int | None, max_kept: int | None = None) -> None:
         self._files = files
         self._proc = proc
         self._is_self = pid is None
+        self._may_ask = pid is None and proc == "/proc"
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._max_kept = min(MAX_KEPT, descriptors // 15) if max_kept is None else max_kept
         self._name = "self" if pid is None else str(pid)
-        self._root = _Process(os.getpid() if pid is None else pid, -1, -1)
-        self._children: dict[int, _Process] = {}
-        self._kept = 0
+        self._root = Process(os.getpid() if pid is None else pid, -1, -1)
+        self._children: dict[int, Process] = {}
+        self._kept: list[Process] = []
         self._mark: bytes | None = None
+        self._own_time = OwnTime()
         self._next_scan_s = float("-inf")
         self._next_walk_s = float("-inf")
         self._next_loose_s = float("-inf")
         self._next_pss_s = float("inf")
-        self._pss_queue: list[_Process] = []
-        self._pss_done: list[tuple[_Process, int, int]] = []
+        self._pss_queue: list[Process] = []
+        self._pss_done: list[tuple[Process, int, int]] = []
         self._pss_cost_s = 0.0
+        self._pss_period_s = _PSS_TREE_S
         self._live_cpu_s = 0.0
         self._lost_cpu_s = 0.0
         self._shrunk = False
@@ -132,38 +110,100 @@ class ProcessTree:
         return [f"{self._proc}/{self._name}/{name}" for name in own] + kept
 
     def read(self, at_s: float, mark: bytes) -> None:
-        """Read the tree. ``mark`` changes when the kernel has started a process or thread."""
-        if mark != self._mark and at_s >= self._next_scan_s:
-            if at_s >= self._next_walk_s or self._has_new_children():
-                self._walk(at_s, mark)
-            else:
-                self._next_scan_s = at_s + _SCAN_S
-        if self._children:
-            self._read_many(at_s)
-        else:
-            statm = self._files.read(self._root.statm).split(None, 2)
-            self.memory_bytes = float(int(statm[1]) * _PAGE) if len(statm) == 3 else NAN
-            self.cpu_time_s = self._account(self._root_cpu_s())
-            self.processes = 1.0
+        """Read the tree, and look for new processes and at the proportional sizes where that is due.
+
+        ``mark`` changes when the kernel has started a process or thread.
+        """
+        if self._must_walk(at_s, mark):
+            self._walk(at_s, mark)
+        some_loose = len(self._kept) < len(self._children)
+        loose = some_loose and at_s >= self._next_loose_s
+        started = time.thread_time()
+        if loose or not some_loose:
             self.unread = 0
-            if self._blind:
-                self.memory_bytes = NAN
+        while True:  # until a pass in which nobody vanished: then no time is both in a child and in its parent
+            taken = self._reads()
+            gone = []
+            if b"" in taken[2] or b"" in taken[3]:
+                gone = [p for p, *texts in zip(self._kept, taken[2], taken[3], strict=True) if b"" in texts]
+            if loose:
+                gone += [p for p in self._children.values() if p.statm < 0 and not self._refresh(p)]
+            if not gone:
+                break
+            self._drop(gone, at_s)
+        if loose:
+            self._next_loose_s = at_s + max(1.0, _BACKOFF * (time.thread_time() - started))
+        self.parse(taken)
         if at_s >= self._next_pss_s or self._pss_queue:
             self._read_pss(at_s)
 
-    def _root_cpu_s(self) -> float:
-        """CPU time of the root and of the children it has waited for."""
-        if self._is_self:  # the same clocks as in /proc/self/stat, finer and cheaper
-            waited = resource.getrusage(resource.RUSAGE_CHILDREN)
-            return time.process_time() + waited.ru_utime + waited.ru_stime
-        return self._cpu_s(self._files.read(self._root.stat))
+    def take(self, at_s: float, mark: bytes, fresh: bytes | None = None) -> Taken | None:
+        """The mere reads of ``read``, for :meth:`parse`; None where more is due, which ``read`` does.
 
-    @staticmethod
-    def _cpu_s(stat: bytes) -> float:
-        fields = stat[stat.rfind(b")") + 2 :].split(None, 15)
-        if len(fields) < 16:
-            return NAN
-        return (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) * _TICK_S
+        ``fresh`` is the mark where it was read for this very tick.
+        """
+        if mark != self._mark and at_s >= self._next_scan_s and self._must_walk(at_s, mark):
+            self._next_walk_s = at_s
+            return None
+        if at_s >= self._next_pss_s or self._pss_queue or len(self._kept) < len(self._children):
+            return None
+        if self._is_self and not self._children:  # nearly always: as little as can be, on cold caches
+            read = self._files.read
+            return self._own_time.read(fresh), read(self._root.statm), (), ()
+        taken = self._reads()
+        return None if b"" in taken[2] or b"" in taken[3] else taken
+
+    def parse(self, taken: Taken) -> None:
+        """Make of reads what ``read`` gives. Before the next ``read``, and in the order in which they were taken."""
+        root, statm, sizes, times = taken
+        fields = statm.split(None, 2)
+        memory = int(fields[1]) * PAGE if len(fields) == 3 else NAN
+        live_s = cpu_s(root) if isinstance(root, bytes) else root
+        self.processes = 1.0
+        children = self._children
+        if children:
+            for process, size, stat in zip(self._kept, sizes, times, strict=True):
+                process.update(size, stat)
+            memory -= self._root.cow_bytes
+            for process in children.values():
+                live_s += process.cpu_s
+                self.processes += process.alive
+                own = process.private_bytes - process.cow_bytes
+                if own > 0:
+                    memory += own
+        self.memory_bytes = NAN if self.unread or self._blind else float(memory)
+        self.cpu_time_s = self._account(live_s)
+
+    def _must_walk(self, at_s: float, mark: bytes) -> bool:
+        if mark == self._mark or at_s < self._next_scan_s:
+            return False
+        if not self._children and self._may_ask and not self._files.has_children():
+            self._own_time.childless_mark = mark if mark and self._mark else None  # one that never moves says nothing
+            self._mark = mark
+            self._plan_pss(at_s)
+        elif at_s >= self._next_walk_s or self._has_new_children():
+            return True
+        self._next_scan_s = at_s + _SCAN_S
+        return False
+
+    def _reads(self) -> Taken:
+        read, root = self._files.read, self._root
+        own = self._own_time.read(None) if self._is_self else read(root.stat)
+        statm = read(root.statm)
+        if not self._kept:
+            return own, statm, (), ()
+        return own, statm, [read(p.statm) for p in self._kept], [read(p.stat) for p in self._kept]
+
+    def _drop(self, gone: list[Process], at_s: float) -> None:
+        self._shrunk = True
+        for process in gone:
+            del self._children[process.pid]
+            self._release(process)
+        self._mark = None  # their children have a new parent
+        self._next_walk_s = at_s
+        self._next_pss_s = min(self._next_pss_s, at_s + 1.0)
+        if not self._children:
+            self._root.cow_bytes = 0
 
     def _account(self, live_s: float) -> float:
         """The tree's CPU time from what its living processes show.
@@ -181,64 +221,22 @@ class ProcessTree:
         self._shrunk = False
         return self._live_cpu_s + self._lost_cpu_s
 
-    def _read_many(self, at_s: float) -> None:
-        loose = at_s >= self._next_loose_s
-        started = time.perf_counter()
-        if loose:
-            self.unread = 0
-        while True:  # until a pass in which nobody vanished: then no time is both in a child and in its parent
-            root_cpu_s = self._root_cpu_s()
-            statm = self._files.read(self._root.statm).split(None, 2)
-            gone = [p for p in self._children.values() if (p.statm >= 0 or loose) and not self._refresh(p)]
-            if not gone:
-                break
-            self._shrunk = True
-            for process in gone:
-                del self._children[process.pid]
-                self._release(process)
-                self._mark = None  # its children have a new parent
-                self._next_walk_s = at_s
-                self._next_pss_s = min(self._next_pss_s, at_s + 1.0)
-        if loose:
-            self._next_loose_s = at_s + max(1.0, _BACKOFF * (time.perf_counter() - started))
-        children = self._children.values()
-        memory = int(statm[1]) * _PAGE if len(statm) == 3 else NAN
-        if children:
-            memory -= self._root.cow_bytes
-            for process in children:
-                own = process.private_bytes - process.cow_bytes
-                if own > 0:
-                    memory += own
-        else:
-            self._root.cow_bytes = 0
-        self.memory_bytes = NAN if self.unread or self._blind else float(memory)
-        live_s = root_cpu_s + sum(p.cpu_s for p in children)
-        self.cpu_time_s = self._account(live_s)
-        self.processes = 1.0 + sum(p.alive for p in children)
-
-    def _refresh(self, process: _Process) -> bool:
+    def _refresh(self, process: Process) -> bool:
         """Read one child; False when it is gone."""
-        kept = process.statm >= 0
-        if kept:
-            statm = self._files.read(process.statm)
-            stat = self._files.read(process.stat)
+        if process.statm >= 0:
+            statm, stat = self._files.read(process.statm), self._files.read(process.stat)
         else:
-            statm = self._peek(process.pid, "statm")
-            stat = self._peek(process.pid, "stat")
+            statm, stat = self._peek(process.pid, "statm"), self._peek(process.pid, "stat")
             if self.unread and not (statm and stat):
                 return True
-        wanted = 15 if kept else 20  # the start time tells apart processes that are opened anew each time
-        fields = stat[stat.rfind(b")") + 2 :].split(None, wanted)
-        if len(fields) <= wanted or fields[0] == b"X" or not statm:
-            return False
-        if not kept:
-            if process.started and process.started != fields[19]:
+            # The start time tells apart processes whose files are opened anew each time.
+            started = stat[stat.rfind(b")") + 2 :].split(None, 20)[19:20]
+            if process.started and process.started != started:
                 return False  # the number was used again
-            process.started = fields[19]
-        process.alive = fields[0] != b"Z"
-        process.cpu_s = (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) * _TICK_S
-        sizes = statm.split(None, 3)
-        process.private_bytes = (int(sizes[1]) - int(sizes[2])) * _PAGE
+            process.started = started
+        if not (statm and stat):
+            return False
+        process.update(statm, stat)
         return True
 
     def _peek(self, pid: int, name: str) -> bytes:
@@ -257,7 +255,7 @@ class ProcessTree:
         return any(read(p.kids) != p.offspring for p in self._children.values() if p.kids >= 0)
 
     def _walk(self, at_s: float, mark: bytes) -> None:
-        started = time.perf_counter()
+        started = time.thread_time()
         for process in (self._root, *self._children.values()):
             process.offspring = self._files.read(process.kids)  # before the walk, which may then see more, not less
         self._files.exhausted = False
@@ -279,16 +277,16 @@ class ProcessTree:
         for pid, parent in parents.items():
             if pid not in self._children:
                 self._adopt(pid, parent, at_s)
-        self._next_scan_s = at_s + max(_SCAN_S, _BACKOFF * (time.perf_counter() - started))
+        self._next_scan_s = at_s + max(_SCAN_S, _BACKOFF * (time.thread_time() - started))
         self._next_walk_s = max(self._next_scan_s, at_s + _WALK_S)
-        self._next_pss_s = min(self._next_pss_s, at_s + (_PSS_ALONE_S if self.pss_bytes == self.pss_bytes else 1.0))
+        self._plan_pss(at_s)
 
     def _adopt(self, pid: int, parent: int, at_s: float) -> None:
         files = self._files
-        process = _Process(pid, -1, -1)
+        process = Process(pid, -1, -1)
         # Both files through one directory descriptor: they belong to one process whatever happens to its number.
         directory = files.open(f"{self._proc}/{pid}", flags=os.O_RDONLY | os.O_DIRECTORY)
-        if directory >= 0 and self._kept < self._max_kept:
+        if directory >= 0 and len(self._kept) < self._max_kept:
             process.statm, process.stat = files.open("statm", directory), files.open("stat", directory)
             if process.statm < 0 or process.stat < 0:
                 self._close_files(process)
@@ -296,7 +294,7 @@ class ProcessTree:
                 process.kids = files.open(f"task/{pid}/children", directory)
         files.close(directory)
         if process.statm >= 0:
-            self._kept += 1
+            self._kept.append(process)
             fields = files.read(process.stat).rpartition(b")")[2].split(None, 2)
             if len(fields) < 3 or int(fields[1]) != parent:
                 self._release(process)
@@ -308,15 +306,18 @@ class ProcessTree:
         self._children[pid] = process
         self._next_pss_s = min(self._next_pss_s, at_s + _BACKOFF * self._pss_cost_s)
 
-    def _release(self, process: _Process) -> None:
-        if process.statm >= 0 and process is not self._root:
-            self._kept -= 1
+    def _release(self, process: Process) -> None:
+        if process in self._kept:
+            self._kept.remove(process)
         self._close_files(process)
 
-    def _close_files(self, process: _Process) -> None:
+    def _close_files(self, process: Process) -> None:
         for fd in (process.statm, process.stat, process.kids):
             self._files.close(fd)
         process.statm = process.stat = process.kids = -1
+
+    def _plan_pss(self, at_s: float) -> None:
+        self._next_pss_s = min(self._next_pss_s, at_s + (_PSS_ALONE_S if self.pss_bytes == self.pss_bytes else 1.0))
 
     def _read_pss(self, at_s: float) -> None:
         """One slice of a pass over the tree; a finished pass is used as a whole, since its parts share pages."""
@@ -340,6 +341,9 @@ class ProcessTree:
             process.cow_bytes = cow
         if not self._children:
             self._root.cow_bytes = 0
+        before = self.pss_bytes
         self.pss_bytes = self._root.pss_bytes + sum(p.pss_bytes for p in self._children.values() if p.alive)
-        period = _PSS_TREE_S if self._children else _PSS_ALONE_S
+        still = abs(self.pss_bytes - before) <= _PSS_STILL * before
+        self._pss_period_s = min(2 * self._pss_period_s, _PSS_STILL_S) if still else _PSS_TREE_S
+        period = self._pss_period_s if self._children else _PSS_ALONE_S
         self._next_pss_s = at_s + max(period, _BACKOFF * self._pss_cost_s)

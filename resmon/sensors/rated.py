@@ -143,6 +143,8 @@ class RatedSensor:
         self._threads = 1
         self._limits: Limits | None = None  # those that the share below is of
         self._share = 1.0
+        self._utilization = NAN  # what the watts are of
+        self._watts = (NAN, NAN, NAN)
         self._detail = ""
 
     def discover(self) -> None:
@@ -174,15 +176,21 @@ class RatedSensor:
 
     def read(self, at_s: float) -> Sequence[float]:
         """Power and its bounds from the utilisation that ``host`` read in this tick; NaN before there is one."""
-        utilization = self._host.cpu_utilization
-        if self._rated is None or utilization != utilization:
+        return self.parse(None)
+
+    def parse(self, taken: None) -> Sequence[float]:
+        """What ``read`` gives: nothing is read for it, and all is known once ``host`` has parsed the same tick."""
+        utilization, limits = self._host.of_the_limit()
+        if self._rated is None or limits is None or utilization != utilization:
             return (NAN, NAN, NAN)
-        limits = self._host.limits
+        if limits is self._limits and utilization == self._utilization:
+            return self._watts
         if limits is not self._limits:
             self._limits, self._share = limits, min(1.0, limits.cpu_cores / self._threads)
         power_w, low_w, high_w = modelled_power_w(self._rated, utilization)
         share = self._share
-        return (power_w * share, low_w * share, high_w * share)
+        self._utilization, self._watts = utilization, (power_w * share, low_w * share, high_w * share)
+        return self._watts
 
     @property
     def status(self) -> Sequence[SensorStatus]:

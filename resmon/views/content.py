@@ -12,6 +12,7 @@ from datetime import timedelta
 from resmon import units
 from resmon.facts import Basis
 from resmon.results import EnergyComponent, GpuUse, Measurement
+from resmon.sharing import mark
 from resmon.views.escape import plain, shortened
 from resmon.views.table import Cell, Column, Row
 
@@ -20,6 +21,7 @@ MARKS = {"measured": "■", "estimated": "▨", "not covered": "□"}
 
 METHOD_WORDS = {"counter": "counters", "integrated": "power readings", "model": "model"}
 
+NOTE = Column(title="Note", wrap=True)
 DEVICE_COLUMNS = (
     Column(title="Device"),
     Column(title="Energy", align="right"),
@@ -29,7 +31,7 @@ DEVICE_COLUMNS = (
     Column(title="Mean util", align="right"),
     Column(title="Peak memory, yours", align="right"),
     Column(title="Max °C", align="right"),
-    Column(title="Note", wrap=True),
+    NOTE,
 )
 
 
@@ -103,6 +105,7 @@ def headlines(m: Measurement) -> list[Headline]:
     per_item = _per_item(m)
     if per_item is not None:
         found.append(per_item)
+    found += _amounts(m)
     if energy.not_covered:
         found.append(Headline(figure=", ".join(plain(n) for n in energy.not_covered), known="not covered"))
     return found
@@ -132,6 +135,22 @@ def device_table(m: Measurement) -> tuple[list[Column], list[Row]]:
     rows += [_energy_row(plain(c.device), [c]) for c in of_none]
     kept = [i for i in range(len(DEVICE_COLUMNS)) if any(str(row[i]) not in ("", units.UNKNOWN) for row in rows)]
     return [DEVICE_COLUMNS[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+LONGEST_NOTE = 40
+"""Characters of a note that may stand in the table: longer ones would push it beyond its box."""
+
+
+def devices(m: Measurement, longest_note: int = LONGEST_NOTE) -> tuple[list[Column], list[Row], list[tuple[str, str]]]:
+    """:func:`device_table`, without its notes where one of them is longer; then they follow, each with its device."""
+    columns, rows = device_table(m)
+    if columns[-1] is not NOTE or all(len(str(row[-1])) <= longest_note for row in rows):
+        return columns, rows, []
+    return (
+        columns[:-1],
+        [row[:-1] for row in rows],
+        [(plain(row[0]), plain(row[-1])) for row in rows if row[-1]],
+    )
 
 
 def remarks(m: Measurement) -> list[str]:
@@ -175,6 +194,34 @@ def _per_item(m: Measurement) -> Headline | None:
     return None
 
 
+def _amounts(m: Measurement) -> list[Headline]:
+    """What the energy amounts to by the factors that were given: of the part that leads, as energy per item is."""
+    energy, carbon, price = m.energy, m.factors.carbon, m.factors.price
+    estimated = energy.measured_j is None
+    interval: units.Interval = (energy.measured_j, energy.measured_low_j, energy.measured_high_j)
+    if estimated:
+        interval = (energy.estimated_j, energy.estimated_low_j, energy.estimated_high_j)
+    if interval[0] is None:
+        return []
+    found: list[tuple[float, str, str]] = []
+    if carbon is not None:
+        where = ", ".join(plain(part) for part in (carbon.source, carbon.zone, str(carbon.date)) if part)
+        found.append((carbon.g_per_kwh, "CO₂", f"{carbon.g_per_kwh:g} g/kWh ({where})"))
+        if m.factors.pue is not None:
+            found.append((carbon.g_per_kwh * m.factors.pue, "CO₂", f"the same with PUE {m.factors.pue:g}"))
+    if price is not None:
+        currency = plain(price.currency)
+        found.append((price.per_kwh, currency, f"{price.per_kwh:g} {currency}/kWh ({plain(price.source)})"))
+    return [
+        Headline(
+            figure=units.format_amount(interval, per_kwh / 3.6e6, unit, estimated=estimated),
+            known="estimated" if estimated else "",
+            about=about if estimated else f"measured part only, {about}",
+        )
+        for per_kwh, unit, about in found
+    ]
+
+
 def _provenance(components: Sequence[EnergyComponent], basis: Basis) -> str:
     """``GPU counters``, ``CPU model``: which kinds of device, by which method."""
     by_method: dict[str, list[str]] = {}
@@ -184,7 +231,8 @@ def _provenance(components: Sequence[EnergyComponent], basis: Basis) -> str:
             kinds = by_method.setdefault(METHOD_WORDS[c.method], [])
             if kind not in kinds:
                 kinds.append(kind)
-    return "; ".join(f"{' and '.join(kinds)} {word}" for word, kinds in by_method.items())
+    said = "; ".join(f"{' and '.join(kinds)} {word}" for word, kinds in by_method.items())
+    return ", ".join(filter(None, [said, mark(c.scope for c in components if c.basis == basis)]))
 
 
 def _rows_of(name: Cell, components: Sequence[EnergyComponent], cells: Sequence[str]) -> list[Row]:
@@ -192,9 +240,16 @@ def _rows_of(name: Cell, components: Sequence[EnergyComponent], cells: Sequence[
     found = [group for group in by_basis if group]
     first = _energy_cells(found[0]) if found else (units.UNKNOWN, "")
     *figures, note = cells
-    notes = [note, _partly_seen(found[0]) if found else ""]
+    notes = [note, *((_notes(found[0]), _partly_seen(found[0])) if found else ())]
     rest = [_energy_row(str(name.strong), group) for group in found[1:]]
     return [(name, *first, *figures, "; ".join(filter(None, notes))), *rest]
+
+
+def _notes(components: Sequence[EnergyComponent]) -> str:
+    """What components say of themselves; of the part that was seen this view speaks in its own words."""
+    said = [part for c in components for part in plain(c.note).split("; ") if part and not part.startswith("seen ")]
+    shared = [plain(c.scope).partition(", ")[2] for c in components if "shared" in c.scope]
+    return "; ".join(dict.fromkeys(shared + said))
 
 
 def _partly_seen(components: Sequence[EnergyComponent]) -> str:
@@ -203,7 +258,7 @@ def _partly_seen(components: Sequence[EnergyComponent]) -> str:
 
 
 def _energy_row(name: str, components: Sequence[EnergyComponent]) -> Row:
-    notes = "; ".join(dict.fromkeys(plain(c.note) for c in components if c.note))
+    notes = "; ".join(filter(None, [_notes(components), _partly_seen(components)]))
     return (Cell(name), *_energy_cells(components), "", "", "", "", "", notes)
 
 

@@ -24,8 +24,19 @@ def plain(text: object) -> str:
 
     Line ends and tabs become a space; a lone surrogate becomes U+FFFD, so that the result can be encoded.
     """
+    return _kept(str(text)).strip()
+
+
+def output(line: str) -> str:
+    """One line of a program's output as :func:`plain` makes it, its indentation kept: a tab becomes four spaces."""
+    return _kept(line.replace("\t", "    ")).rstrip()
+
+
+def _kept(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
     kept = []
-    for character in _ESCAPE_SEQUENCE.sub("", str(text)):
+    for character in _ESCAPE_SEQUENCE.sub("", text):
         category = unicodedata.category(character)
         if character.isspace() and character != "\u202f":
             kept.append(" ")
@@ -33,7 +44,7 @@ def plain(text: object) -> str:
             kept.append("\ufffd")
         elif category not in ("Cc", "Cf", "Co"):
             kept.append(character)
-    return "".join(kept).strip()
+    return "".join(kept)
 
 
 def shortened(text: object, length: int = 60) -> str:

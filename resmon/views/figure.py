@@ -1,4 +1,4 @@
-"""Plotly figures of a measurement and of several side by side, for light and dark pages alike.
+"""The plotly figure of a measurement, for light and dark pages alike.
 
 The grounds are transparent and every colour keeps 3:1 against white and against near-black. Names from
 outside are escaped for plotly's own markup. Plotly is imported when a figure is made.
@@ -6,34 +6,19 @@ outside are escaped for plotly's own markup. Plotly is imported when a figure is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
-from resmon import units
 from resmon.results import Measurement
 from resmon.views import timeline
-from resmon.views.content import MARKS, outcome
+from resmon.views.content import outcome
 from resmon.views.escape import plotly as escaped
 from resmon.views.timeline import Layer
 
-COLOURS = {"gpu": "#2B86C5", "cpu": "#0F9B74", "memory": "#B5619A"}
-_TEXT = "#808080"
-_GRID = "rgba(128,128,128,.3)"
-_NOTHING = "rgba(0,0,0,0)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """One measurement in a comparison. Energies are (value, low, high) in joules; memory is bytes."""
-
-    name: str
-    duration_s: float
-    measured_j: units.Interval
-    estimated_j: units.Interval
-    peak_memory_bytes: float | None
+COLOURS = {"gpu": "#2B86C5", "cpu": "#0F9B74", "memory": "#B5619A", "io": "#A87D00"}
+TEXT = "#808080"
+GRID = "rgba(128,128,128,.3)"
+NOTHING = "rgba(0,0,0,0)"
 
 
 def measurement_figure(m: Measurement) -> go.Figure:
@@ -42,7 +27,7 @@ def measurement_figure(m: Measurement) -> go.Figure:
     The patterns are the summary's: solid is measured, hatched estimated. Without a series the figure says so.
     """
     strips = timeline.strips(m)
-    figure = _neutral(go.Figure(), str(outcome(m)))
+    figure = neutral(go.Figure(), str(outcome(m)))
     if not strips:
         return figure.add_annotation(text="too short for a timeline", showarrow=False, x=0.5, y=0.5, xref="paper")
     figure = make_subplots(
@@ -64,49 +49,7 @@ def measurement_figure(m: Measurement) -> go.Figure:
         for row in range(1, len(strips) + 1)
     }
     figure.update_layout(hovermode="x unified", height=90 + 2 * sum(s.height for s in strips), **legends)
-    return _neutral(figure, str(outcome(m)))
-
-
-def comparison_figure(bars: Sequence[Bar]) -> go.Figure:
-    """Duration, energy and peak memory of several measurements as bars; measured and estimated never share one."""
-    names = [f"{i}. {escaped(bar.name)}" for i, bar in enumerate(bars, start=1)]
-    titles = ("Duration, s", "Energy, J (95 % intervals)", "Peak memory, GiB")
-    figure = make_subplots(rows=1, cols=3, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.06)
-    figure.add_bar(
-        x=[bar.duration_s for bar in bars], y=names, orientation="h", marker_color=_TEXT, showlegend=False,
-        hovertemplate="%{x:.4g} s<extra></extra>", row=1, col=1,
-    )  # fmt: skip
-    for known, intervals, resource, shape in (
-        ("measured", [bar.measured_j for bar in bars], "gpu", ""),
-        ("estimated", [bar.estimated_j for bar in bars], "cpu", "/"),
-    ):
-        if any(value is not None for value, _, _ in intervals):
-            figure.add_trace(_energy_bars(known, names, intervals, COLOURS[resource], shape), row=1, col=2)
-    memory = [None if bar.peak_memory_bytes is None else bar.peak_memory_bytes / units.GIB for bar in bars]
-    figure.add_bar(
-        x=memory, y=names, orientation="h", marker_color=COLOURS["memory"], showlegend=False,
-        hovertemplate="%{x:.3g} GiB<extra></extra>", row=1, col=3,
-    )  # fmt: skip
-    figure.update_yaxes(autorange="reversed", type="category")
-    figure.update_xaxes(rangemode="tozero", nticks=5)
-    figure.update_layout(barmode="group", height=150 + 52 * len(bars))
-    return _neutral(figure, "")
-
-
-def _energy_bars(known: str, names: list[str], intervals: Sequence[units.Interval], colour: str, shape: str) -> go.Bar:
-    above = [h - v if units.known(v) and units.known(h) else None for v, _, h in intervals]
-    below = [v - low if units.known(v) and units.known(low) else None for v, low, _ in intervals]
-    written = units.format_measured if known == "measured" else units.format_estimated
-    return go.Bar(
-        name=f"{MARKS[known]} {known}",
-        x=[value for value, _, _ in intervals],
-        y=names,
-        orientation="h",
-        marker={"color": colour, "pattern": {"shape": shape, "fillmode": "replace", "size": 6, "solidity": 0.3}},
-        error_x={"type": "data", "array": above, "arrayminus": below, "color": _TEXT, "thickness": 1.5, "width": 5},
-        customdata=[written(*interval) for interval in intervals],
-        hovertemplate="%{customdata}<extra>" + known + "</extra>",
-    )
+    return neutral(figure, str(outcome(m)))
 
 
 def _add_layer(figure: go.Figure, m: Measurement, layer: Layer, row: int) -> None:
@@ -134,7 +77,7 @@ def _add_layer(figure: go.Figure, m: Measurement, layer: Layer, row: int) -> Non
 def _surface(x: list[float], upper: list[float | None], base: list[float | None], layer: Layer) -> go.Scatter:
     colour = COLOURS[layer.resource]
     hatched = layer.fill == "hatched"
-    pattern = {"shape": "/", "fgcolor": colour, "bgcolor": _NOTHING, "fillmode": "replace", "size": 7, "solidity": 0.25}
+    pattern = {"shape": "/", "fgcolor": colour, "bgcolor": NOTHING, "fillmode": "replace", "size": 7, "solidity": 0.25}
     return go.Scatter(
         x=[*x, *reversed(x)],
         y=[*upper, *reversed(base)],
@@ -157,17 +100,17 @@ def _faint(colour: str, strength: float) -> str:
     return f"rgba({r},{g},{b},{strength:g})"
 
 
-def _neutral(figure: go.Figure, title: str) -> go.Figure:
+def neutral(figure: go.Figure, title: str) -> go.Figure:
     """Wear the page's theme: no ground, and a grey that is read on white and on near-black."""
     figure.update_layout(
         template="none",
-        paper_bgcolor=_NOTHING,
-        plot_bgcolor=_NOTHING,
-        font={"color": _TEXT, "size": 12},
+        paper_bgcolor=NOTHING,
+        plot_bgcolor=NOTHING,
+        font={"color": TEXT, "size": 12},
         margin={"l": 60, "r": 20, "t": 48 if title else 36, "b": 40},
         hoverlabel={"namelength": -1},
         title={"text": escaped(title), "font": {"size": 14}, "x": 0, "xref": "paper"} if title else None,
     )
-    figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID, linecolor=_GRID)
-    figure.update_yaxes(gridcolor=_GRID, zerolinecolor=_TEXT, linecolor=_GRID, automargin=True)
+    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID)
+    figure.update_yaxes(gridcolor=GRID, zerolinecolor=TEXT, linecolor=GRID, automargin=True)
     return figure

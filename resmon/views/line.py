@@ -33,7 +33,7 @@ class LiveLine:
         self._closed = False
         self._due_s = time.monotonic() + EVERY_S
 
-    def send_wire(self, content: Mapping[str, Any], buffer: bytes | None = None) -> bool:
+    def send_wire(self, content: Mapping[str, Any], *buffers: bytes) -> bool:
         """Take what a panel would be sent: a new row is the time to look. False once closed."""
         with self._lock:
             sample = self._monitor.latest()
@@ -42,7 +42,9 @@ class LiveLine:
                 window = self._cell.window
                 now_s = self._monitor.clock.now()
                 elapsed_s = now_s - (now_s if window.opened_s is None else window.opened_s)
-                self._write(live_line(self._cell.title, elapsed_s, window.energy_so_far(), sample))
+                self._write(
+                    live_line(self._cell.title, elapsed_s, window.energy_so_far(), sample, content.get("ranks"))
+                )
             return not self._closed
 
     def close(self) -> None:

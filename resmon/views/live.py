@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from resmon.cells import Cell, CellLog
 from resmon.monitor import Monitor
 from resmon.views.line import LiveLine
+from resmon.views.rank_wire import RankFeed
 from resmon.views.wire import Layout, cell_facts
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class View(Protocol):
     @property
     def kind(self) -> str: ...
 
-    def send_wire(self, content: Mapping[str, Any], buffer: bytes | None = None) -> bool: ...
+    def send_wire(self, content: Mapping[str, Any], *buffers: bytes) -> bool: ...
 
     def close(self) -> None: ...
 
@@ -44,6 +45,7 @@ class Live:
         self._subshells = subshells
         self._views: tuple[View, ...] = ()
         self._layout = Layout(monitor, 1)
+        self._ranks = RankFeed(monitor)
         self._lock = threading.Lock()
         self._sending_cell = threading.Lock()
         self._wake = threading.Event()
@@ -63,11 +65,14 @@ class Live:
 
         layout = self._fresh_layout()
         _, snapshot = layout.history(self._monitor.history(SNAPSHOT_S))
+        ranks, rank_numbers = self._ranks.message(self._begun_cell()) or ({"ranks": {}}, b"")
         panel = Panel(
             self._clicked,
             _schema=layout.schema(kind, subshells=self._subshells),
             _snapshot=snapshot,
             _cells=[cell_facts(cell) for cell in self._recent_cells()],
+            _ranks=ranks["ranks"],
+            _rank_numbers=rank_numbers,
             _kind=kind,
         )
         self._take_in(panel)
@@ -119,6 +124,7 @@ class Live:
         if self._views:
             self._quiet_after_s = time.monotonic() + GRACE_S
             self._send_cell(cell)
+            self._send_ranks(self._ranks.message(cell))
             self._wake.set()
 
     def state_changed(self) -> None:
@@ -143,9 +149,12 @@ class Live:
             cells = [cell_facts(cell) for cell in self._recent_cells()]
             panel.send_wire({"k": "history", "n": count, "cells": cells}, buffer)
             panel.send_wire(self._state())
+            ranks = self._ranks.message(self._shown_cell())
+            if ranks is not None:
+                panel.send_wire(*ranks)
             row = self._row()
             if row is not None:
-                panel.send_wire({"k": "row"}, row)
+                panel.send_wire(*row)
         elif word == "stop":
             self._monitor.stop()
             self.state_changed()
@@ -171,6 +180,7 @@ class Live:
             if not busy:
                 if not quiet:
                     quiet = True
+                    self._safely(self._refresh)  # what the last cell cost is known by now
                     self._safely(lambda: self._send(self._state()))
                 self._wake.wait()
                 self._wake.clear()
@@ -178,15 +188,22 @@ class Live:
             if quiet:
                 quiet = False
                 self._safely(lambda: self._send(self._state()))
-            history.wait(sent_rows, 1.0)
+            spacing_s = self._ranks.spacing_s(self._begun_cell())
+            most_s = 1.0 if spacing_s is None else spacing_s
+            if self._cells.running is None:  # nobody waits for a row: be silent as soon as it is due
+                most_s = min(most_s, max(0.01, self._quiet_after_s - time.monotonic()))
+            history.wait(sent_rows, most_s)
             if self._is_stopping():
                 return
             if history.rows != sent_rows:
                 sent_rows = history.rows
                 self._safely(self._refresh)
+            else:
+                self._safely(lambda: self._send_ranks(self._ranks.fresh(self._begun_cell())))
             self._monitor.sampler.views_cpu_s = cpu_before_s + time.thread_time()
             self._wake.clear()
-            self._wake.wait(REFRESH_S)
+            if spacing_s is None or self._monitor.interval_s < spacing_s:
+                self._wake.wait(REFRESH_S if spacing_s is None else spacing_s)
 
     def _is_stopping(self) -> bool:
         return self._stopping
@@ -208,13 +225,26 @@ class Live:
         if cell is not None and unit and self._units.get(cell.id) != unit:
             self._units = {cell.id: unit}
             self._send_cell(cell)
-        row = self._row()
-        if row is not None:
-            self._send({"k": "row"}, row)
+        self._send_ranks(self._ranks.news(cell))
+        row, ranks = self._row(), self._ranks.numbers(cell)
+        if row is not None and ranks is not None:
+            self._send({**row[0], "ranks": ranks[0]}, row[1], ranks[1])
+        elif row is not None:
+            self._send(*row)
 
-    def _row(self) -> bytes | None:
-        """The newest sample, with the cell that runs."""
-        return self._layout.row(self._begun_cell(), self._items()[0], self._cpu_fraction())
+    def _send_ranks(self, message: tuple[Mapping[str, Any], bytes] | None) -> None:
+        if message is not None:
+            self._send(*message)
+
+    def _row(self) -> tuple[dict[str, Any], bytes] | None:
+        """The ``row`` message of the newest sample, with the energy of the cell that the panel is about."""
+        cell = self._shown_cell()
+        row = self._layout.row(cell, self._items()[0], self._cpu_fraction())
+        return None if row is None else ({"k": "row", "cell": None if cell is None else cell.id}, row)
+
+    def _shown_cell(self) -> Cell | None:
+        """The cell that runs, or else the last: a panel keeps what that cost."""
+        return self._begun_cell() or next(reversed(self._recent_cells()), None)
 
     def _begun_cell(self) -> Cell | None:
         """The cell that runs; None while its own view is being opened: it begins when that is done."""
@@ -240,7 +270,7 @@ class Live:
     def _cpu_fraction(self) -> float | None:
         """Resmon's own share of a core since the last refresh, sampler and views together."""
         sampler = self._monitor.sampler
-        now_s, cpu_s = time.monotonic(), sampler.cpu_s + sampler.views_cpu_s
+        now_s, cpu_s = time.monotonic(), sampler.overhead_s
         before_s, cpu_before_s = self._cpu
         if now_s - before_s >= 2.0 or not before_s:
             self._cpu = (now_s, cpu_s)
@@ -252,6 +282,6 @@ class Live:
             self._layout = Layout(self._monitor, self._layout.revision + 1)
         return self._layout
 
-    def _send(self, content: Mapping[str, Any], buffer: bytes | None = None) -> None:
+    def _send(self, content: Mapping[str, Any], *buffers: bytes) -> None:
         for view in self._views:
-            view.send_wire(content, buffer)
+            view.send_wire(content, *buffers)

@@ -24,6 +24,8 @@ class Panel(anywidget.AnyWidget):
     _schema = traitlets.Dict().tag(sync=True)
     _snapshot = traitlets.Bytes(b"").tag(sync=True)
     _cells: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    _ranks = traitlets.Dict().tag(sync=True)
+    _rank_numbers = traitlets.Bytes(b"").tag(sync=True)
     _kind = traitlets.Unicode("session").tag(sync=True)
 
     def __init__(self, on_click: Callable[[Panel, Mapping[str, Any]], None], **state: Any) -> None:
@@ -36,12 +38,16 @@ class Panel(anywidget.AnyWidget):
         if hasattr(self.comm, "_reply_subshell_for"):
             self.comm._reply_subshell_for = lambda _data, default: default  # noqa: SLF001 - there is no public way
 
+    def __repr__(self) -> str:
+        """What a saved notebook shows where there is no live panel; the same each time, whatever runs it."""
+        return "resmon: the live panel is gone with its kernel; %resmon shows it again"
+
     def _receive(self, _widget: object, content: Mapping[str, Any], _buffers: object) -> None:
         self._on_click(self, content)
 
-    def send_wire(self, content: Mapping[str, Any], buffer: bytes | None = None) -> bool:
+    def send_wire(self, content: Mapping[str, Any], *buffers: bytes) -> bool:
         """Send one message; False once the widget is closed."""
         if self.comm is None:
             return False
-        self.send(content, None if buffer is None else [buffer])
+        self.send(content, list(buffers) or None)
         return True

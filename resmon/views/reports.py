@@ -56,7 +56,7 @@ def cells_report(cells: Sequence[Cell]) -> Report:
     """What every cell so far cost."""
     columns = [
         Column(title="Cell"),
-        Column(title="First line"),
+        Column(title="First line", wrap=True),  # what is to the right of it stays in sight
         Column(title="Time", align="right"),
         Column(title="CPU time", align="right"),
         Column(title="Peak memory", align="right"),
@@ -82,6 +82,9 @@ def cells_report(cells: Sequence[Cell]) -> Report:
         )
     return Report("Cells", columns, rows, "no cell was measured yet")
 
+
+LIVE_WORDS = ("auto", "always", "never")
+"""What ``RESMON_LIVE`` may say."""
 
 _SIGNS = {"available": "✓", "degraded": "!", "looking": "…", "absent": "–", "unavailable": "–", "lost": "✗"}
 
@@ -133,7 +136,7 @@ def front_end_statuses(*, in_kernel: bool, subshells: bool, panel_answered: bool
                 remedy="pip install anywidget, restart the kernel, reload the page",
             )
         ]
-    found = [_server_status(panel_answered=panel_answered)]
+    found = [_server_status(panel_answered=panel_answered), *_live_statuses()]
     bundle = Path(__file__).parent.parent / "static" / "panel.js"
     if not bundle.exists():
         found.append(
@@ -167,6 +170,15 @@ def front_end_statuses(*, in_kernel: bool, subshells: bool, panel_answered: bool
         )
     )
     return found
+
+
+def _live_statuses() -> list[SensorStatus]:
+    """A line where ``RESMON_LIVE`` is none of its words."""
+    chosen = os.environ.get("RESMON_LIVE", "auto")
+    if chosen.lower() in LIVE_WORDS:
+        return []
+    cause = f"RESMON_LIVE is {chosen!r}, which means nothing: as if it were auto"
+    return [SensorStatus(name="live", state="degraded", cause=cause, remedy=f"set it to {', '.join(LIVE_WORDS)}")]
 
 
 def _server_status(*, panel_answered: bool) -> SensorStatus:

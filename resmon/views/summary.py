@@ -9,9 +9,11 @@ rules, so that the summary wears the theme it is read in; with every style strip
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
+from resmon.ranks import RankUse
 from resmon.results import Measurement
-from resmon.views import content, picture, table, text, timeline
+from resmon.views import content, picture, rank_table, table, text, timeline
 from resmon.views.escape import markup
 
 _BOX = "font-variant-numeric:tabular-nums lining-nums;font-size:13px;line-height:18px;max-width:940px;padding:2px 0"
@@ -33,7 +35,8 @@ def _html(m: Measurement, title: str | None, number: int | None) -> str:
     parts = [
         f'<div style="margin:0 0 8px;overflow-wrap:anywhere">{first}{rest}</div>',
         f"<div>{''.join(_headline(h) for h in content.headlines(m))}</div>",
-        table.to_html(*content.device_table(m), caption="Energy and use by device"),
+        _devices(m),
+        *(_ranks(uses) for uses in rank_table.runs_of(m.ranks)),
         _picture(m),
         *(f'<div style="margin:4px 0 0">{markup(remark)}</div>' for remark in content.remarks(m)),
         f'<div style="margin:8px 0 0;{_MUTED}">{markup(content.footer(m))}</div>',
@@ -46,6 +49,20 @@ def _headline(headline: content.Headline) -> str:
     caption = ", ".join(part for part in (known, markup(headline.about)) if part)
     size = _LISTED if headline.known == "not covered" else _FIGURE
     return f'<div style="{_HEADLINE}"><div style="{size}">{markup(headline.figure)}</div><div>{caption}</div></div>'
+
+
+def _devices(m: Measurement) -> str:
+    columns, rows, notes = content.devices(m)
+    below = "".join(
+        f'<div style="margin:4px 0 0;overflow-wrap:anywhere"><b>{markup(device)}</b>: {markup(note)}</div>'
+        for device, note in notes
+    )
+    return table.to_html(columns, rows, caption="Energy and use by device") + below
+
+
+def _ranks(uses: Sequence[RankUse]) -> str:
+    said = f'<div style="margin:12px 0 4px;overflow-wrap:anywhere">{markup(rank_table.sentence(uses))}</div>'
+    return said + table.to_html(*rank_table.rank_table(uses), caption="Ranks")
 
 
 def _picture(m: Measurement) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from textwrap import wrap
+from typing import Any
+
 from resmon import units
 from resmon.facts import Sample
 from resmon.results import Energy, Measurement
-from resmon.views import content, table
+from resmon.sharing import mark
+from resmon.views import content, rank_table, table
 from resmon.views.escape import plain, shortened
 
 
@@ -23,15 +28,25 @@ def measurement_line(m: Measurement) -> str:
         parts.append(
             f"{'GPU' if len(busy) == 1 else f'{len(busy)} GPUs'} {units.format_percent(sum(busy) / len(busy))}"
         )
+    parts += [f"{plain(c.device)} {word}" for c in m.energy.components if (word := mark([c.scope]))]
     if m.peak_memory_bytes is not None:
         parts.append(f"peak memory {units.format_gib(m.peak_memory_bytes)}")
     return " | ".join(parts)
 
 
-def live_line(title: str, elapsed_s: float, energy: Energy, sample: Sample) -> str:
-    """One line about a cell that still runs: elapsed time, energy so far, and the newest sample."""
+def live_line(
+    title: str, elapsed_s: float, energy: Energy, sample: Sample, ranks: Mapping[str, Any] | None = None
+) -> str:
+    """One line about a cell that still runs: elapsed time, its ranks, energy so far, and the newest sample.
+
+    ``ranks`` is what a row on the wire says of them.
+    """
     host = sample.host
     parts = [f"resmon: {shortened(title) or 'this cell'} {units.format_duration(max(0.0, elapsed_s))}"]
+    if ranks is not None:
+        slow = ranks["straggler"]
+        held_up = "" if slow is None else f", rank {slow['rank']} computes {slow['factor']:.2f}× the median"
+        parts.append(f"{ranks['n']} {'rank' if ranks['n'] == 1 else 'ranks'}{held_up}")
     if energy.measured_j is not None:
         joules = units.format_measured(energy.measured_j, energy.measured_low_j, energy.measured_high_j)
         parts.append(f"{joules} measured")
@@ -57,6 +72,18 @@ def measurement_text(m: Measurement, title: str | None = None, number: int | Non
         else f"{headline.figure:<{width}}  {headline.caption}"
         for headline in found
     ]
-    lines += ["", table.to_text(*content.device_table(m)), ""]
+    lines += ["", *_devices(m), ""]
+    for uses in rank_table.runs_of(m.ranks):
+        lines += [rank_table.sentence(uses), table.to_text(*rank_table.rank_table(uses)), ""]
     lines += [*content.remarks(m), content.footer(m)]
     return "\n".join(lines)
+
+
+_NOTE_WIDTH = 100
+
+
+def _devices(m: Measurement) -> list[str]:
+    """The table of devices, and below it their notes: in a column of their own they would make it twice as wide."""
+    columns, rows, notes = content.devices(m, longest_note=0)
+    lines = [wrap(f"{device}: {note}", _NOTE_WIDTH, subsequent_indent="  ") for device, note in notes]
+    return [table.to_text(columns, rows), *(line for each in lines for line in each)]

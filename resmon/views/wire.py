@@ -13,8 +13,9 @@ from resmon.facts import HOST, Device, EnergySource, SensorStatus
 from resmon.history import HistoryView
 from resmon.monitor import Monitor
 from resmon.plan import CPU_S, MISSED
-from resmon.results import Energy
+from resmon.results import Energy, Factors
 from resmon.sensors.wording import short_status, why_nothing_is_measured
+from resmon.sharing import mark, shared_scope, sharing
 
 VERSION = 1
 MAX_CORE_COLUMNS = 64
@@ -71,6 +72,7 @@ class Layout:
         self.devices = monitor.sampler.devices
         self.sources = monitor.sampler.sources
         self.statuses = monitor.sensors
+        self.factors = monitor.factors
         self.gpus = tuple(d for d in self.devices if d.kind != "host")
         self.host = next((d for d in self.devices if d.kind == "host"), None)
         cores = monitor.core_count()
@@ -83,6 +85,7 @@ class Layout:
         self._timeline_ids += [f"{gpu.id}.{name}" for gpu in self.gpus for name in GPU_TIMELINE]
         self._own_ids = [f"{gpu.id}.memory_own_bytes" for gpu in self.gpus]
         self._own_known = self._whose_is_known(self._newest())
+        self._shared = self._how_shared(self._newest())
         self._outdated = False
         self.columns = self._column_names()
         self._pack = struct.Struct(f"<d{len(self.columns)}f{self.core_columns}B").pack
@@ -95,6 +98,7 @@ class Layout:
             or sampler.devices != self.devices
             or sampler.sources != self.sources
             or self._monitor.sensors != self.statuses
+            or self._monitor.factors != self.factors
         )
 
     def _column_names(self) -> list[str]:
@@ -110,8 +114,8 @@ class Layout:
     def schema(self, kind: str, *, subshells: bool) -> dict[str, Any]:
         """The JSON that tells the panel what the numbers are."""
         monitor = self._monitor
-        bases = {"measured": [s for s in self.sources if s.basis == "measured"], "estimated": []}
-        bases["estimated"] = [s for s in self.sources if s.basis == "estimated"]
+        marked = tuple(zip(self.sources, self._shared, strict=True))
+        bases = {basis: [s for s in marked if s[0].basis == basis] for basis in ("measured", "estimated")}
         started_s = monitor.started_s or 0.0
         return {
             "v": VERSION,
@@ -125,6 +129,7 @@ class Layout:
             "energy": [_source_facts(source) for source in self.sources],
             "measured_caption": caption(bases["measured"]),
             "estimated_caption": caption(bases["estimated"]),
+            "factors": factor_facts(self.factors),
             "not_covered": list(monitor.not_covered()),
             "no_measured_reason": "" if bases["measured"] else why_nothing_is_measured(self.statuses),
             "sensors": [
@@ -173,6 +178,15 @@ class Layout:
         own = [NAN if row is None else row.value(channel_id) for channel_id in self._own_ids]
         return tuple(value == value for value in own)
 
+    def _how_shared(self, row: Row | None) -> tuple[str, ...]:
+        """For each source the word for a device that others use too, or may use."""
+        found = []
+        for source in self.sources:
+            channel_id = f"{source.device_id}.other_processes"
+            others = None if row is None else row.block.column(channel_id, row.i, row.i + 1)
+            found.append(mark([shared_scope(source.scope, "" if others is None else sharing(others[0]))]))
+        return tuple(found)
+
     def _timeline_name(self, channel_id: str) -> str:
         for i, gpu in enumerate(self.gpus):
             if channel_id.startswith(gpu.id + "."):
@@ -189,7 +203,8 @@ class Layout:
         row = self._newest()
         if row is None:
             return None
-        self._outdated = self._outdated or self._whose_is_known(row) != self._own_known
+        changed = (self._whose_is_known(row), self._how_shared(row)) != (self._own_known, self._shared)
+        self._outdated = self._outdated or changed
         cell_energy = cell.window.energy_so_far() if cell is not None else Energy()
         values = [self._value(row, channel_id) for channel_id in self._host_ids]
         values += [NAN if cpu_fraction is None else cpu_fraction, row.value(MISSED), float(self._monitor.sampler.ticks)]
@@ -262,15 +277,32 @@ def _source_facts(source: EnergySource) -> dict[str, str]:
     }
 
 
-def caption(sources: Sequence[EnergySource]) -> str:
-    """``2 GPU counters``, ``CPU model``: how these joules are known, in a few words."""
+def caption(sources: Sequence[tuple[EnergySource, str]]) -> str:
+    """``shared: 2 GPU counters``, ``CPU model``: how these joules are known; each source with how it is shared."""
     words = {"counter": "counter", "integrated": "power sensor", "model": "model"}
     names = {"gpu": "GPU", "module": "module", "cpu": "CPU", "dram": "DRAM"}
     counts: dict[tuple[str, str], int] = {}
-    for source in sources:
+    for source, _ in sources:
         key = (names[source.kind], words[source.method])
         counts[key] = counts.get(key, 0) + 1
-    return ", ".join(f"{name} {word}" if n == 1 else f"{n} {name} {word}s" for (name, word), n in counts.items())
+    said = [f"{name} {word}" if n == 1 else f"{n} {name} {word}s" for (name, word), n in counts.items()]
+    shared = {word for _, word in sources}
+    word = next((word for word in ("shared", "may be shared") if word in shared), "")
+    return ": ".join(filter(None, [word, ", ".join(said)]))  # the word first: what is cut is the end
+
+
+def factor_facts(factors: Factors) -> list[dict[str, Any]]:
+    """What the panel can show energy as besides joules: carbon, carbon with PUE, cost."""
+    found: list[dict[str, Any]] = []
+    carbon, price = factors.carbon, factors.price
+    if carbon is not None:
+        for pue in (None,) if factors.pue is None else (None, factors.pue):
+            per_kwh = {"kind": "carbon", "unit": "g", "per_kwh": carbon.g_per_kwh, "pue": pue}
+            found.append({**per_kwh, "source": carbon.source, "zone": carbon.zone, "date": carbon.date})
+    if price is not None:
+        per_kwh = {"kind": "cost", "unit": price.currency, "per_kwh": price.per_kwh, "pue": None}
+        found.append({**per_kwh, "source": price.source, "zone": "", "date": ""})
+    return found
 
 
 def notices(statuses: Sequence[SensorStatus]) -> list[str]:

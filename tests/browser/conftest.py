@@ -9,24 +9,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from scripts import browser as finder
-from tests.browser.page import NotebookPage
+from tests.browser.page import TIMEOUT_S, NotebookPage
 from tests.browser.server import Frontend, Server, serve
 
 OpenNotebook = Callable[[Sequence[str] | nbformat.NotebookNode], NotebookPage]
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
+expect.set_options(timeout=1000 * TIMEOUT_S)
 _failed = pytest.StashKey[bool]()
 
 
@@ -57,7 +48,7 @@ def browser() -> Iterator[Browser]:
             pytest.fail(finder.MISSING)
         pytest.skip(finder.MISSING)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=finder.FLAGS)
         yield browser
         browser.close()
 

@@ -15,7 +15,7 @@ from playwright.sync_api import ConsoleMessage, Error, Locator, Page, expect
 
 from tests.browser.server import Frontend, Server
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 WIDGET_SCRIPT = "blob:"
 """How anywidget loads the script of a widget; the front ends load their own from the server."""
 

@@ -11,6 +11,10 @@ BUSY = """import time
 end = time.monotonic() + {seconds}
 while time.monotonic() < end:
     sum(range(10_000))"""
+BUSY_UNTIL = """import os
+while not os.path.exists({path!r}):
+    sum(range(10_000))"""
+"""A cell that runs until the test has made a file."""
 
 
 class LivePanel:
@@ -19,7 +23,7 @@ class LivePanel:
     def __init__(self, where: Locator) -> None:
         self.root = where.locator(PANEL).first
 
-    def wait(self, timeout_s: float = 20.0) -> None:
+    def wait(self, timeout_s: float = 60.0) -> None:
         """Wait until the panel is there and has painted a row."""
         expect(self.root).to_have_attribute("data-resmon-rows", re.compile(r"[1-9]"), timeout=timeout_s * 1000)
 
@@ -32,13 +36,13 @@ class LivePanel:
     def state(self) -> str:
         return self.root.get_attribute("data-resmon-state") or ""
 
-    def wait_state(self, state: str, timeout_s: float = 10.0) -> None:
+    def wait_state(self, state: str, timeout_s: float = 60.0) -> None:
         expect(self.root).to_have_attribute("data-resmon-state", state, timeout=timeout_s * 1000)
 
-    def wait_rows(self, more: int, timeout_s: float = 10.0) -> None:
+    def wait_rows(self, more: int, timeout_s: float = 60.0) -> None:
         """Wait until so many more rows were painted."""
         wanted = self.rows + more
-        element = self.root.element_handle(timeout=1000)
+        element = self.root.element_handle(timeout=30_000)
         self.root.page.wait_for_function(
             "([panel, wanted]) => Number(panel.dataset.resmonRows) >= wanted",
             arg=[element, wanted],
@@ -51,9 +55,9 @@ class LivePanel:
         minutes, seconds = self.root.get_by_role("timer").inner_text().split(":")
         return int(minutes) * 60 + int(seconds)
 
-    def wait_elapsed(self, seconds: int, timeout_s: float = 5.0) -> None:
+    def wait_elapsed(self, seconds: int, timeout_s: float = 60.0) -> None:
         """Wait until the header shows at least that many seconds."""
-        element = self.root.get_by_role("timer").element_handle(timeout=1000)
+        element = self.root.get_by_role("timer").element_handle(timeout=30_000)
         self.root.page.wait_for_function(
             "([timer, wanted]) => timer.textContent.split(':').reduce((all, part) => 60 * all + +part, 0) >= wanted",
             arg=[element, seconds],

@@ -44,7 +44,7 @@ def test_a_widget_is_painted_while_a_cell_runs(open_notebook: OpenNotebook) -> N
     widget = notebook.wait_output(0, "count 0")
     notebook.wait_until_idle()
     notebook.run_cell(1)
-    expect(widget).to_have_text("count 3", timeout=5000)
+    expect(widget).to_have_text("count 3")
     assert notebook.kernel_status() == "busy"
     notebook.wait_until_idle()
     assert notebook.widget_errors == []

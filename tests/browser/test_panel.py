@@ -11,14 +11,14 @@ from playwright.sync_api import Dialog, expect
 
 from tests.browser.conftest import OpenNotebook
 from tests.browser.page import CURRENT
-from tests.browser.panel import BUSY, PANEL, LivePanel
+from tests.browser.panel import BUSY_UNTIL, PANEL, LivePanel
 from tests.driver import GIB, Process, Script, Square, build, gpus
 
 pytestmark = pytest.mark.browser
 
 HOSTILE = '<img src=x onerror="window.hacked = 1"><script>window.hacked = 1</script>'
 SCRIPTED_DRIVER = """import ctypes, os
-os.environ["RESMON_NVML_SCRIPT"] = {script!r}
+os.environ |= {{"RESMON_NVML_SCRIPT": {script!r}, "RESMON_NVML_SELF": str(os.getpid())}}
 driver = ctypes.CDLL({library!r})  # by its soname this is the one that the loader now finds
 %load_ext resmon
 import resmon, time
@@ -26,8 +26,11 @@ while len(resmon.get_monitor().gpu_devices()) < 2: time.sleep(0.05)"""
 WIDTHS = (1000, 700, 500, 300, 240)
 
 
-def test_the_panel_paints_while_a_busy_cell_runs_and_the_summary_takes_its_place(open_notebook: OpenNotebook) -> None:
-    notebook = open_notebook(["%load_ext resmon", "%%resmon train it\n" + BUSY.format(seconds=6)])
+def test_the_panel_paints_while_a_busy_cell_runs_and_the_summary_takes_its_place(
+    open_notebook: OpenNotebook, tmp_path: Path
+) -> None:
+    enough = tmp_path / "enough"
+    notebook = open_notebook(["%load_ext resmon", "%%resmon train it\n" + BUSY_UNTIL.format(path=str(enough))])
     notebook.run_all()
     panel = LivePanel(notebook.output(1))
     panel.wait()
@@ -50,6 +53,7 @@ def test_the_panel_paints_while_a_busy_cell_runs_and_the_summary_takes_its_place
     assert panel.energy(basis) != energy
     assert panel.overflow_px <= 0
     notebook.screenshot(f"panel-{notebook.frontend}-light")
+    enough.touch()
 
     summary = notebook.wait_output(1, "done in")
     notebook.wait_until_idle()
@@ -69,13 +73,14 @@ def test_the_panel_paints_while_a_busy_cell_runs_and_the_summary_takes_its_place
     assert sorted(saved.data) == ["text/html", "text/plain"]
 
 
-def test_a_late_view_gets_the_history_and_every_view_is_live(open_lab: OpenNotebook) -> None:
+def test_a_late_view_gets_the_history_and_every_view_is_live(open_lab: OpenNotebook, tmp_path: Path) -> None:
+    enough = tmp_path / "enough"
     cells = [
         "%load_ext resmon",
         *["import time; time.sleep(0.6)"] * 3,
         "%resmon",
         "%resmon",
-        "%%resmon\n" + BUSY.format(seconds=9),
+        "%%resmon\n" + BUSY_UNTIL.format(path=str(enough)),
     ]
     notebook = open_lab(cells)
     for index in range(6):
@@ -103,11 +108,14 @@ def test_a_late_view_gets_the_history_and_every_view_is_live(open_lab: OpenNoteb
     timeline = third.root.get_by_role("img", name="Timeline")
     assert int(re.search(r"(\d+) cells", timeline.get_attribute("aria-label") or "")[1]) >= 3  # type: ignore[index]
     notebook.screenshot("panel-third-view")
+    enough.touch()
     assert notebook.widget_errors == []
 
 
-def test_stop_start_and_pause_while_a_cell_runs(open_lab: OpenNotebook) -> None:
-    cells = ["%load_ext resmon", "%resmon", BUSY.format(seconds=9) + "\n%resmon status", "%resmon status"]
+def test_stop_start_and_pause_while_a_cell_runs(open_lab: OpenNotebook, tmp_path: Path) -> None:
+    enough = tmp_path / "enough"
+    busy = BUSY_UNTIL.format(path=str(enough))
+    cells = ["%load_ext resmon", "%resmon", busy + "\n%resmon status", "%resmon status"]
     notebook = open_lab(cells)
     notebook.run_all()
     panel = LivePanel(notebook.output(1))
@@ -122,16 +130,17 @@ def test_stop_start_and_pause_while_a_cell_runs(open_lab: OpenNotebook) -> None:
     panel.wait_rows(1)
 
     panel.button("Stop").click()
-    panel.wait_state("stopped", timeout_s=2)
+    panel.wait_state("stopped")
     prompt = notebook.cell(2).locator(".jp-InputPrompt")
     assert "*" in prompt.inner_text()  # it reached the kernel in the middle of the cell
     rows = panel.rows
     notebook.page.wait_for_timeout(1200)
     assert panel.rows <= rows + 1
     panel.button("Start").click()
-    panel.wait_state("running", timeout_s=2)
+    panel.wait_state("running")
     panel.wait_rows(2)
     assert "*" in prompt.inner_text()
+    enough.touch()
     notebook.wait_output(2, "running for")
     notebook.wait_until_idle()
     panel.button("Stop").click()
@@ -141,9 +150,10 @@ def test_stop_start_and_pause_while_a_cell_runs(open_lab: OpenNotebook) -> None:
     assert notebook.widget_errors == []
 
 
-def test_a_click_that_waits_for_the_end_of_the_cell_says_so(open_lab: OpenNotebook) -> None:
+def test_a_click_that_waits_for_the_end_of_the_cell_says_so(open_lab: OpenNotebook, tmp_path: Path) -> None:
     """A front end that does not use subshells, as older ones: the kernel hears of Stop when the cell is over."""
-    notebook = open_lab(["%load_ext resmon", "%resmon", BUSY.format(seconds=6)])
+    enough = tmp_path / "enough"
+    notebook = open_lab(["%load_ext resmon", "%resmon", BUSY_UNTIL.format(path=str(enough))])
     setting = notebook.server.settings / "@jupyterlab/apputils-extension/kernels-settings.jupyterlab-settings"
     setting.parent.mkdir(parents=True, exist_ok=True)
     setting.write_text('{"commsOverSubshells": "disabled"}')
@@ -153,12 +163,13 @@ def test_a_click_that_waits_for_the_end_of_the_cell_says_so(open_lab: OpenNotebo
     panel.wait_state("running")
     panel.wait_rows(2)
     panel.button("Stop").click()
-    expect(panel.root.get_by_text("stops when the cell ends")).to_be_visible(timeout=3000)
+    expect(panel.root.get_by_text("stops when the cell ends")).to_be_visible()
     rows = panel.rows
     panel.wait_rows(2)
     assert panel.rows > rows
     assert "*" in notebook.cell(2).locator(".jp-InputPrompt").inner_text()
     notebook.screenshot("panel-click-waits")
+    enough.touch()
     panel.wait_state("stopped")
     assert notebook.widget_errors == []
 
@@ -168,7 +179,9 @@ def test_two_gpus_hostile_names_dark_theme_and_every_width(open_lab: OpenNoteboo
     script = Script(gpus=gpus(2, name=HOSTILE, power_w=Square(90, 600, period_s=3), utilization_percent=62.0,
                               memory_used_bytes=50 * GIB, processes=ours)).write(tmp_path / "gpus")  # fmt: skip
     setup = SCRIPTED_DRIVER.format(script=str(script), library=str(build() / "libnvidia-ml.so.1"))
-    notebook = open_lab([setup, f"%%resmon {secrets.token_hex(2)} '{HOSTILE}'\n" + BUSY.format(seconds=14)])
+    enough = tmp_path / "enough"
+    busy = BUSY_UNTIL.format(path=str(enough))
+    notebook = open_lab([setup, f"%%resmon {secrets.token_hex(2)} '{HOSTILE}'\n{busy}"])
     dialogs: list[str] = []
 
     def dismiss(dialog: Dialog) -> None:
@@ -199,6 +212,7 @@ def test_two_gpus_hostile_names_dark_theme_and_every_width(open_lab: OpenNoteboo
         notebook.screenshot(f"panel-gpus-dark-{width}", panel.root)
     assert panel.root.locator("img, script").count() == 0
     notebook.limit_output_width(1000)
+    enough.touch()
     summary = notebook.wait_output(1, "done in")
     notebook.wait_until_idle()
     assert summary.locator("img").count() == 1  # the picture
@@ -210,16 +224,18 @@ def test_two_gpus_hostile_names_dark_theme_and_every_width(open_lab: OpenNoteboo
     assert notebook.widget_errors == []
 
 
-def test_docked_at_the_side_it_is_live(open_lab: OpenNotebook) -> None:
-    notebook = open_lab(["%load_ext resmon", "%resmon side", BUSY.format(seconds=5)])
+def test_docked_at_the_side_it_is_live(open_lab: OpenNotebook, tmp_path: Path) -> None:
+    enough = tmp_path / "enough"
+    notebook = open_lab(["%load_ext resmon", "%resmon side", BUSY_UNTIL.format(path=str(enough))])
     notebook.run_all()
     side = notebook.page.locator(".jp-LabShell").locator(PANEL).first
-    expect(side).to_be_visible(timeout=15_000)
+    expect(side).to_be_visible()
     panel = LivePanel(notebook.page.locator(".jp-LabShell"))
     panel.wait()
     panel.wait_rows(3)
     assert notebook.output(1).locator(PANEL).count() == 0
     assert panel.overflow_px <= 0
     notebook.screenshot("panel-side")
+    enough.touch()
     notebook.wait_until_idle()
     assert notebook.widget_errors == []

@@ -16,7 +16,8 @@ from tests.kernels import Headless
 
 pytestmark = pytest.mark.browser
 
-CELLS = ("%load_ext resmon", "%%resmon train <i>it</i>\n" + BUSY.format(seconds=1.2), "%resmon cells")
+LONG = "the_sum_of_some_squares = sum(number * number for number in range(1_000))"
+CELLS = ("%load_ext resmon", "%%resmon train <i>it</i>\n" + BUSY.format(seconds=1.2), LONG, "%resmon cells")
 
 
 @functools.cache
@@ -44,7 +45,7 @@ def test_it_shows_in_an_untrusted_notebook(open_notebook: OpenNotebook) -> None:
     notebook = open_notebook(nbformat.reads(executed(), as_version=4))
     assert notebook.page.evaluate(f"{CURRENT}.content.widgets.every(cell => cell.model.trusted)") is False
     assert_it_shows(notebook.wait_output(1, "done in"))
-    assert "In [2]" in notebook.wait_output(2, "In [2]").inner_text()
+    assert "In [2]" in notebook.wait_output(3, "In [2]").inner_text()
     notebook.screenshot(f"summary-untrusted-{notebook.frontend}")
 
 
@@ -57,5 +58,8 @@ def test_it_shows_in_an_exported_page(browser: Browser) -> None:
         page.set_content(html, wait_until="domcontentloaded")
         assert_it_shows(page.locator(".jp-OutputArea-output").filter(has_text="done in").first)
         assert "model not found" not in page.inner_text("body")
+        page.set_viewport_size({"width": 960, "height": 700})
+        cells = page.get_by_role("table", name="Cells").locator("xpath=..")
+        assert cells.evaluate("box => box.scrollWidth - box.clientWidth") <= 0, "a long first line breaks"
     finally:
         context.close()

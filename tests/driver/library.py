@@ -26,6 +26,7 @@ FLAGS = (
 
 PREAMBLE = """
 import ctypes, json, os, sys, time
+os.environ["RESMON_NVML_SELF"] = str(os.getpid())
 def calls(pattern="*", device=-1):
     import pynvml
     pynvml.nvmlLib.script_calls.restype = ctypes.c_ulonglong
@@ -33,6 +34,13 @@ def calls(pattern="*", device=-1):
 def reset_calls():
     import pynvml
     pynvml.nvmlLib.script_reset_calls()
+def set_clock(at_s):
+    path = os.environ["RESMON_NVML_SCRIPT"]
+    with open(path) as file:
+        _, _, rest = file.read().partition("\\n")
+    with open(path + ".new", "w") as file:
+        file.write(f"epoch {time.monotonic() - at_s!r}\\n{rest}")
+    os.replace(path + ".new", path)
 """
 
 
@@ -56,11 +64,12 @@ def environment(script: Path, **more: str) -> dict[str, str]:
     return {**kept, "LD_LIBRARY_PATH": ":".join(paths), "RESMON_NVML_SCRIPT": str(script), **more}
 
 
-def play(script: Path | None, code: str, *, timeout_s: float = 60.0, **more: str) -> Any:
+def play(script: Path | None, code: str, *, timeout_s: float = 180.0, **more: str) -> Any:
     """Run ``code`` in a fresh Python that sees the scripted GPUs (None: a machine without a driver).
 
     The code has ``calls(pattern, device)`` and ``reset_calls()`` (driver calls so far; device -1: all devices), and
-    prints one JSON value as its last line, which is returned.
+    ``set_clock(at_s)``, after which that many seconds have passed since the script's epoch: what comes at a time does
+    not depend on how long the process took to start. It prints one JSON value as its last line, which is returned.
     """
     env = {**os.environ, **more} if script is None else environment(script, **more)
     done = subprocess.run(

@@ -21,3 +21,6 @@ def show(value):
     print(json.dumps(value))
 """
 """NaN becomes null, so that the test reads what the library would call unknown."""
+
+REMOTE_READING = READING.replace("nvml import NvmlSensor", "nvml_remote import RemoteNvmlSensor as NvmlSensor")
+"""The same through a helper process."""

@@ -34,7 +34,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """``function`` takes ``seconds`` from ``from_s`` until ``to_s``."""
+    """``function`` takes ``seconds`` from ``from_s`` until ``to_s``; a file ``SCRIPT.release`` ends all that hang."""
 
     function: str
     seconds: float
@@ -48,7 +48,10 @@ class Hang:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process on a GPU. ``pid="self"`` is whoever loaded the driver; ``memory_bytes=None`` is not told."""
+    """A process on a GPU. ``memory_bytes=None`` is not told.
+
+    ``pid="self"`` is the process that ``RESMON_NVML_SELF`` names, or else the one that loaded the driver.
+    """
 
     pid: int | Literal["self"]
     memory_bytes: int | None
@@ -89,7 +92,8 @@ class Gpu:
     The edges of the counter move by up to half of ``jitter_s`` to either side. ``energy_gain`` and ``power_gain`` are
     what its sensors multiply the truth with. Instant power is taken every ``power_update_s`` (0: always fresh) as the
     mean of the ``power_window_s`` before (0: the value itself). The counter starts at ``offset_j``, wraps at ``wrap_j``
-    and begins again at ``reload_s``. ``module_power_w`` makes it one half of a module that has a CPU too.
+    and begins again at ``reload_s``; from the first to the second of ``stuck_s`` it keeps its value. ``module_power_w``
+    makes it one half of a module that has a CPU too.
     """
 
     uuid: str
@@ -111,6 +115,7 @@ class Gpu:
     offset_j: float = 0.0
     wrap_j: float = 0.0
     reload_s: float | None = None
+    stuck_s: tuple[float, float] | None = None
     energy_gain: float = 1.0
     power_gain: float = 1.0
     power_update_s: float = 0.0
@@ -143,6 +148,8 @@ class Gpu:
         ]
         numbers = ("limit_w", "tau_s", "jitter_s", "offset_j", "wrap_j", "energy_gain", "power_gain")
         lines += [f"{key} {getattr(self, key)!r}" for key in (*numbers, "power_update_s", "power_window_s")]
+        if self.stuck_s is not None:
+            lines.append(f"stuck {self.stuck_s[0]!r} {self.stuck_s[1]!r}")
         if self.module_power_w is not None:
             lines.append(f"module_power {profile(self.module_power_w).line()}")
         lines += [item.line() for item in (*self.processes, *self.rules)]

@@ -9,7 +9,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,7 +35,7 @@ typedef struct {
     int parent, slice_index, gpu_instance, compute_instance, mig, major, minor;
     unsigned long long memory_total, memory_reserved;
     Profile power, module_power, utilization, memory_used, temperature, clock, throttle;
-    double limit_w, tau_s, jitter_s, offset_j, wrap_j, reload_s, energy_gain, power_gain, power_update_s, power_window_s;
+    double limit_w, tau_s, jitter_s, offset_j, wrap_j, reload_s, stuck_s, moves_s, energy_gain, power_gain, power_update_s, power_window_s;
     int energy_module;
     int process_count;
     Process processes[MAX_PROCESSES];
@@ -85,6 +87,12 @@ static void add_rule(Rules *rules, const char *text, int hang) {
     rules->rule_count++;
 }
 
+/* The process that uses the GPUs; the one that reads them may be another. */
+static unsigned self_pid(void) {
+    const char *told = getenv("RESMON_NVML_SELF");
+    return told ? (unsigned)strtoul(told, NULL, 10) : (unsigned)getpid();
+}
+
 static void set(Device *d, const char *key, const char *value) {
     double number = strtod(value, NULL);
     if (!strcmp(key, "name")) snprintf(d->name, sizeof d->name, "%s", value);
@@ -106,6 +114,7 @@ static void set(Device *d, const char *key, const char *value) {
     else if (!strcmp(key, "offset_j")) d->offset_j = number;
     else if (!strcmp(key, "wrap_j")) d->wrap_j = number;
     else if (!strcmp(key, "reload_s")) d->reload_s = number;
+    else if (!strcmp(key, "stuck")) sscanf(value, "%lf %lf", &d->stuck_s, &d->moves_s);
     else if (!strcmp(key, "energy_gain")) d->energy_gain = number;
     else if (!strcmp(key, "energy_scope")) d->energy_module = !strcmp(value, "module");
     else if (!strcmp(key, "power_gain")) d->power_gain = number;
@@ -117,7 +126,7 @@ static void set(Device *d, const char *key, const char *value) {
         char pid[32] = "", bytes[32] = "", kind[16] = "";
         sscanf(value, "%31s %31s %15s", pid, bytes, kind);
         d->processes[d->process_count++] = (Process){
-            .pid = !strcmp(pid, "self") ? (unsigned)getpid() : (unsigned)strtoul(pid, NULL, 10),
+            .pid = !strcmp(pid, "self") ? self_pid() : (unsigned)strtoul(pid, NULL, 10),
             .bytes = !strcmp(bytes, "hidden") ? NOT_AVAILABLE : strtoull(bytes, NULL, 10),
             .kind = kind[0]};
     }
@@ -151,7 +160,7 @@ static void load(void) {
             d->slice_index = slice ? slices++ : -1;
             d->major = 9;
             d->energy_gain = d->power_gain = 1;
-            d->reload_s = INFINITY;
+            d->reload_s = d->stuck_s = d->moves_s = INFINITY;
             d->power = d->utilization = d->memory_used = d->temperature = d->clock = d->throttle = constant(0);
             if (!slice) { parent = device_count; slices = 0; }
             device_count++;
@@ -209,6 +218,7 @@ static double last_edge(const Device *d, double t, double tau, double jitter) {
 
 static unsigned long long energy_mj(const Device *d, double t) {
     const Profile *p = d->energy_module ? &d->module_power : &d->power;
+    if (t >= d->stuck_s && t < d->moves_s) t = d->stuck_s;
     double at = last_edge(d, t, d->tau_s, d->jitter_s), j;
     if (at >= d->reload_s) j = d->energy_gain * (integral(p, at) - integral(p, d->reload_s));
     else j = d->offset_j + d->energy_gain * integral(p, at);
@@ -229,7 +239,24 @@ static double average_w(const Device *d, const Profile *p, double t) {
 
 /* ---- every call comes through here ---- */
 
+/* Where RESMON_NVML_CALLS names a file, the calls on devices of all processes are counted in its first eight bytes. */
+static unsigned long long *shared_calls(void) {
+    static unsigned long long *shared;
+    const char *path = getenv("RESMON_NVML_CALLS");
+    if (shared || !path) return shared;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) return NULL;
+    if (!ftruncate(fd, sizeof *shared)) {
+        void *room = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (room != MAP_FAILED) shared = room;
+    }
+    close(fd);
+    return shared;
+}
+
 static void count(const char *function, int device) {
+    unsigned long long *shared = device >= 0 ? shared_calls() : NULL;
+    if (shared) __atomic_add_fetch(shared, 1, __ATOMIC_RELAXED);
     for (int i = 0; i < count_count; i++)
         if (counts[i].device == device && !strcmp(counts[i].function, function)) { counts[i].calls++; return; }
     if (count_count == MAX_COUNTS) return;
@@ -257,6 +284,13 @@ static int apply(const Rules *rules, const char *function, double t, double *han
     return code;
 }
 
+/* A file beside the script, its name with ".release" at the end, ends every call that hangs. */
+static int released(void) {
+    const char *path = getenv("RESMON_NVML_SCRIPT");
+    char name[4096];
+    return path && snprintf(name, sizeof name, "%s.release", path) < (int)sizeof name && !access(name, F_OK);
+}
+
 static int enter(const char *function, const Device *d, double *t) {
     double hang = 0;
     pthread_mutex_lock(&lock);
@@ -271,8 +305,11 @@ static int enter(const char *function, const Device *d, double *t) {
     else if (!initialized && strncmp(function, "nvmlInit", 8)) code = UNINITIALIZED;
     pthread_mutex_unlock(&lock);
     if (hang > 0) {
-        struct timespec rest = {(time_t)hang, (long)((hang - floor(hang)) * 1e9)};
-        while (nanosleep(&rest, &rest)) {}
+        double end = monotonic() + hang, left;
+        while ((left = end - monotonic()) > 0 && !released()) {
+            if (left > 0.02) left = 0.02;
+            nanosleep(&(struct timespec){0, (long)(left * 1e9)}, NULL);
+        }
         *t = monotonic() - epoch;
     }
     return code;

@@ -1,40 +1,58 @@
-"""``python -m tests.validation [windows [column]]``: how near the reported energy is to the true one, load by load.
-
-Errors marked ``*`` are within 1.1 of those of an oracle that polls as the sampler does (median, then p95).
-"""
+"""``python -m tests.validation``: how near the reported energy is to the true one, load by load and fault by fault."""
 
 from __future__ import annotations
 
+import argparse
+import datetime as dt
+import platform
 import sys
-from dataclasses import replace
+import tempfile
+from pathlib import Path
 
-from tests.validation.devices import BUSY, HELD
-from tests.validation.table import GAIN_KNOWN, GAIN_PRIOR, Setting, lines, table
+from tests.validation.columns import COLUMNS
+from tests.validation.faults import faults
+from tests.validation.report import as_json, fault_table, inserted, markdown, summary_tables
+from tests.validation.table import lines
 
-LENGTHS = (2.3, 4.6, 10.0, 31.0)
+ROOT = Path(__file__).parent.parent.parent
+PAGE = ROOT / "docs" / "validation.md"
+DATA = ROOT / "benchmarks" / "results" / "validation.json"
 
 
 def main() -> None:
-    windows = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    taus = (Setting(period_s=0.023), Setting(period_s=0.1))
-    columns = {
-        "power always fresh, gain known to 0.5 %": taus,
-        "power always fresh, gain drawn (5 %)": tuple(replace(s, gain_error=GAIN_PRIOR) for s in taus),
-        "power only as old as the counter, gain known to 0.5 %": tuple(
-            replace(s, instant="with the counter", gain_error=GAIN_KNOWN) for s in taus
-        ),
-        "power only as old as the counter, gain drawn (5 %)": tuple(
-            replace(s, instant="with the counter", gain_error=GAIN_PRIOR) for s in taus
-        ),
-        "beside a Python loop (reads 5-8 ms apart)": tuple(replace(s, polling=BUSY) for s in taus),
-        "the interpreter lock held up to 0.6 s at both ends": tuple(replace(s, polling=HELD) for s in taus),
-    }
-    chosen = sys.argv[2] if len(sys.argv) > 2 else ""
-    for title, settings in columns.items():
-        if chosen not in title:
-            continue
-        rows = lines(table(settings, LENGTHS, windows))
-        sys.stdout.write("\n".join(["", title, *rows, ""]))
+    parser = argparse.ArgumentParser(prog="python -m tests.validation", description=__doc__)
+    parser.add_argument("--windows", type=int, default=200, help="windows for each row (200)")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random (1)")
+    parser.add_argument("--column", action="append", choices=[c.key for c in COLUMNS], help="only this; repeatable")
+    parser.add_argument("--no-faults", action="store_true", help="leave out what is played in real time")
+    parser.add_argument("--write", action="store_true", help=f"into {PAGE.relative_to(ROOT)} and {DATA.name}")
+    chosen = parser.parse_args()
+    if chosen.write and (chosen.column or chosen.no_faults):
+        parser.error("--write writes whole tables: leave out --column and --no-faults")
+    columns = {}
+    for column in COLUMNS:
+        if chosen.column is None or column.key in chosen.column:
+            columns[column.key] = rows = column.rows(chosen.windows, chosen.seed)
+            say(["", column.title, *lines(rows), *summary_tables({column.key: rows})[3:]])
+    played = []
+    if not chosen.no_faults:
+        with tempfile.TemporaryDirectory() as folder:
+            played = faults(Path(folder))
+        say(["", "faults", *fault_table(played)])
+    if chosen.write:
+        facts = {
+            "windows per row": chosen.windows,
+            "seed": chosen.seed,
+            "Python": platform.python_version(),
+            "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        }
+        PAGE.write_text(inserted(PAGE.read_text("utf-8"), markdown(columns, played, facts)), "utf-8")
+        DATA.write_text(as_json(columns, played, facts), "utf-8")
+
+
+def say(text: list[str]) -> None:
+    sys.stdout.write("\n".join([*text, ""]))
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

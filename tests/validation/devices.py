@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resmon.energy.edges import CounterRead
+from resmon.energy.edges import Calibration, CounterRead
 
 Array = NDArray[np.float64]
 Instant = Literal["fresh", "with the counter", "25 ms with the counter", "mean of 25 ms"]
@@ -111,6 +111,7 @@ class Board:
     """A board under a load. ``at_s`` are the edges of its counter, ``counted_j`` what it shows from each on."""
 
     load: Load
+    period_s: float
     gain: float
     instant: Instant
     at_s: Array
@@ -124,34 +125,16 @@ class Board:
         grid = np.arange(-2.0, HORIZON_S, period_s) + rng.random() * period_s
         at_s = grid + jitter * period_s * (rng.random(len(grid)) - 0.5)
         origin_j = 1000.0 - float(load.energy_j(np.array([-3.0]))[0])
-        return cls(load, gain, instant, at_s, gain * (load.energy_j(at_s) + origin_j))
+        return cls(load, period_s, gain, instant, at_s, gain * (load.energy_j(at_s) + origin_j))
 
-    def true_j(self, from_s: float, to_s: float) -> float:
-        ends = self.load.energy_j(np.array([from_s, to_s]))
-        return float(ends[1] - ends[0])
+    def true_j(self, from_s: Array, to_s: Array) -> Array:
+        """What it truly took."""
+        return self.load.energy_j(to_s) - self.load.energy_j(from_s)
 
-    def oracle_j(self, from_s: float, to_s: float) -> float:
+    def oracle_j(self, from_s: Array, to_s: Array) -> Array:
         """What one would say who saw every edge perfectly and interpolates between them."""
-        ends = np.interp([from_s, to_s], self.at_s, self.exact_j)
-        return float(ends[1] - ends[0])
-
-    def polled_j(self, from_s: float, to_s: float, reads: Array) -> float:
-        """The same where the first edge that polling sees after each end is known only as the middle of two reads."""
-        totals = []
-        for at_s in (from_s, to_s):
-            first = int(np.searchsorted(reads, at_s))
-            i = int(np.searchsorted(self.at_s, reads[first], "right"))
-            if self.at_s[i - 1] > at_s:
-                totals.append(float(np.interp(at_s, self.at_s, self.exact_j)))
-                continue
-            j = int(np.searchsorted(reads, self.at_s[i]))
-            late_s = (reads[j - 1] + reads[j]) / 2 - self.at_s[i]
-            slope_w = (self.exact_j[i] - self.exact_j[i - 1]) / (self.at_s[i] - self.at_s[i - 1])
-            totals.append(float(self.exact_j[i] - slope_w * (self.at_s[i] + late_s - at_s)))
-        return totals[1] - totals[0]
-
-    def next_edge_s(self, at_s: float) -> float:
-        return float(self.at_s[np.searchsorted(self.at_s, at_s, "right")])
+        totals: Array = np.interp(to_s, self.at_s, self.exact_j) - np.interp(from_s, self.at_s, self.exact_j)
+        return totals
 
     def reads(self, at_s: Array) -> list[CounterRead]:
         """Reads at these instants: whole millijoules and the instantaneous power, both with the board's gain."""
@@ -169,27 +152,48 @@ class Board:
         return [CounterRead(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
+class Readable(Protocol):
+    """What a tool may know of a board: what it shows at any instants, asked in order of time."""
+
+    def reads(self, at_s: Array) -> list[CounterRead]: ...
+
+
 @dataclass(frozen=True)
 class Polling:
-    """How a sampler comes to read: ticks, a read soon after an end of a window, then polls until the value changed."""
+    """How a sampler comes to read: ticks, a read soon after an end of a window, then polls until the value changed.
 
-    least_s: float = 0.001
-    most_s: float = 0.002
+    Between two polls lie what resmon rests for that counter and ``least_s`` to ``most_s`` more: as was seen of its
+    sampling thread over the scripted driver, whose calls take microseconds.
+    """
+
+    least_s: float = 0.00008
+    most_s: float = 0.0002
     first_s: float = 0.001
     held_s: float = 0.0
     tick_s: float = 0.5
 
-    def after(self, board: Board, at_s: float, rng: np.random.Generator) -> Array:
-        """The reads that an end of a window causes: until the first change that was seen in the act."""
+    def after(self, board: Readable, at_s: float, calibration: Calibration, rng: np.random.Generator) -> Array:
+        """The reads that an end of a window causes: until as many changes were seen in the act as are asked for."""
         first = at_s + rng.uniform(0.1, 1.0) * self.first_s + self.held_s * rng.random()
-        count = int(0.35 / self.least_s) + 2
-        polls = first + np.concatenate([[0.0], np.cumsum(rng.uniform(self.least_s, self.most_s, count))])
-        changed = int(np.searchsorted(polls, board.next_edge_s(first), "left"))
-        return polls[: changed + 1]
+        polls, shown_j = np.array([first]), board.reads(np.array([first]))[0].energy_j
+        wanted = calibration.edges_after
+        while polls[-1] < first + 4 * calibration.period_s:
+            gaps = calibration.poll_gap_s + rng.uniform(self.least_s, self.most_s, 64)
+            more = polls[-1] + np.cumsum(gaps)
+            for i, read in enumerate(board.reads(more)):
+                if read.energy_j != shown_j:
+                    shown_j, wanted = read.energy_j, wanted - 1
+                    if not wanted:
+                        return np.concatenate([polls, more[: i + 1]])
+            polls = np.concatenate([polls, more])
+        return polls
 
-    def window(self, board: Board, start_s: float, end_s: float, rng: np.random.Generator) -> Array:
+    def window(
+        self, board: Readable, start_s: float, end_s: float, calibration: Calibration, rng: np.random.Generator
+    ) -> Array:
         """All reads that a window sees: those of its two ends and the ticks around and between."""
-        opening, closing = self.after(board, start_s, rng), self.after(board, end_s, rng)
+        opening = self.after(board, start_s, calibration, rng)
+        closing = self.after(board, end_s, calibration, rng)
         ticks = np.arange(start_s - (1 + rng.random()) * self.tick_s, closing[-1], self.tick_s)
         # While the thread does not run, no tick comes either.
         for at_s, reads in ((start_s, opening), (end_s, closing)):

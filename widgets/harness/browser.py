@@ -7,16 +7,6 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 
 def launch(play: Playwright) -> Browser:
     """Start a browser without window."""
@@ -24,7 +14,7 @@ def launch(play: Playwright) -> Browser:
     path = finder["find"]()
     if path is None:
         raise SystemExit(finder["MISSING"])
-    return play.chromium.launch(executable_path=path, args=FLAGS)
+    return play.chromium.launch(executable_path=path, args=finder["FLAGS"])
 
 
 def open_page(context: BrowserContext, address: str, mode: str, complaints: list[str]) -> Page:

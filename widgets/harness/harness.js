@@ -3,12 +3,14 @@
 import definition from "/static/panel.js";
 import { NOW, row, schema } from "./fixtures.js";
 import { FakeModel } from "./model.js";
+import { facts, packed, rank } from "./ranks.js";
 import { SCENES } from "./scenes.js";
 
 const host = document.getElementById("host");
 
 window.harness = {
-  NOW, row, schema, FakeModel, definition, SCENES,
+  NOW, row, schema, FakeModel, definition, SCENES, facts, packed,
+  ranks: (n) => Array.from({ length: n }, (_, i) => rank(i)),
   /** How much of the panel lies beyond its right edge. */
   overflow() {
     const root = document.querySelector(".resmon");
@@ -25,7 +27,7 @@ window.harness = {
   },
   /** Place and size of everything that must stand still. */
   boxes() {
-    const still = ".rm-meter, .rm-bar, .rm-energy-row, .rm-rate, .rm-plot, .rm-footer, .rm-button";
+    const still = ".rm-meter, .rm-bar, .rm-energy-row, .rm-rate, .rm-rank td, .rm-plot, .rm-footer, .rm-button";
     return [...document.querySelectorAll(still)].map((el) => {
       const { x, y, width, height } = el.getBoundingClientRect();
       return [x, y, width, height].map(Math.round).join();

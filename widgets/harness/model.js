@@ -30,15 +30,14 @@ export class FakeModel {
     for (const callback of [...(this.listeners.get(name) ?? [])]) callback(...args);
   }
 
-  /** A message from the kernel. The buffer comes as a view into a larger one, as it does from a real websocket. */
-  message(content, buffer) {
-    const buffers = [];
-    if (buffer) {
+  /** A message from the kernel. Each buffer comes as a view into a larger one, as it does from a real websocket. */
+  message(content, ...buffers) {
+    const views = buffers.filter(Boolean).map((buffer) => {
       const padded = new Uint8Array(buffer.byteLength + 16);
       padded.set(new Uint8Array(buffer), 5);
-      buffers.push(new DataView(padded.buffer, 5, buffer.byteLength));
-    }
-    this.emit("msg:custom", content, buffers);
+      return new DataView(padded.buffer, 5, buffer.byteLength);
+    });
+    this.emit("msg:custom", content, views);
   }
 
   get listening() {

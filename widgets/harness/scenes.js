@@ -1,6 +1,7 @@
 // What the harness can show: each scene gives the traits at the start and the messages after.
 
 import { NOW, cells, history, row, schema } from "./fixtures.js";
+import { STRAGGLER, clusterSchema, cpuRank, facts, packed, rank, runningCell } from "./ranks.js";
 
 const GIB = 1024 ** 3;
 
@@ -15,7 +16,7 @@ function scene(s, { over = {}, cellList = cells(), span = 660, rows = 120, after
       const wobble = Math.sin(i / 5) * 0.3 + Math.sin(i / 1.7) * 0.25;
       model.message({ k: "row" }, row(s, t, typeof over === "function" ? over(i) : over, { wobble }));
     }
-    for (const [content, buffer] of after) model.message(content, buffer);
+    for (const [content, ...buffers] of after) model.message(content, ...buffers);
   } };
 }
 
@@ -98,7 +99,41 @@ function finished(state, error = null) {
   return list.map((cell) => (cell.number === 12 ? { ...cell, state, error, t1: NOW } : cell));
 }
 
+const GRID = { kind: "carbon", unit: "g", per_kwh: 350, pue: null, source: "the supplier's label", zone: "DE", date: "2025" };
+const FACTORS = [GRID, { ...GRID, pue: 1.2 }, { kind: "cost", unit: "EUR", per_kwh: 0.3, pue: null, source: "the contract", zone: "", date: "" }];
+
 const HOSTILE = '<img src=x onerror="window.hacked=1">';
+
+const NO_ITEMS = { "cell.items_per_s": NaN };
+
+/** Ranks in the traits and in every row after. */
+function ranked(ranks, { s = clusterSchema(), over = NO_ITEMS, cellList = runningCell(), ...told } = {}) {
+  const shown = facts(ranks, told);
+  const made = scene(s, { cellList, over, after: [[{ k: "row", ranks: shown }, row(s, NOW + s.interval_s, over), packed(ranks)]] });
+  return { ...made, state: { ...made.state, _ranks: shown, _rank_numbers: new DataView(packed(ranks)) } };
+}
+
+function each(n, made, over = {}) {
+  return Array.from({ length: n }, (_, i) => made(i, over[i]));
+}
+
+const EVEN = { 5: { compute_s: 0.59 / 2.41, wait_s: 0.31 / 2.41, power_w: 470 } };
+const ENDED = {
+  1: { state: "lost", age_s: 7.2 }, 3: { state: "failed", outcome: "killed by SIGKILL (out of memory: 15.1 GiB)" }, 2: { state: "expected", age_s: NaN, host: "", device: "" },
+};
+
+function sixtyFour() {
+  const jitter = (i) => ((i * 37) % 11) / 200;
+  const over = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [i, { compute_s: (i === 41 ? 0.86 : 0.55 + jitter(i)) / 2.41, wait_s: (i === 41 ? 0.05 : 0.36 - jitter(i)) / 2.41, power_w: 450 + (i * 13) % 40 }]));
+  over[12] = { state: "failed", outcome: "failed: ValueError: loss is nan" };
+  over[50] = { state: "lost", age_s: 12 };
+  return ranked(each(64, rank, over), { straggler: { ...STRAGGLER, rank: 41, factor: 1.5, others: 61, wait: 0.33, cause: "" }, title: "train" });
+}
+
+function cpuRanks(told = {}) {
+  const ranks = each(2, cpuRank, { 0: { compute_s: 0.02, communication_s: 0.0014, wait_s: 0.0048 }, 1: { compute_s: 0.0247, communication_s: 0.0014, wait_s: 0.0001 } });
+  return ranked(ranks, { s: cpuSchema(), over: { ...CPU_ROW, ...NO_ITEMS }, cellList: runningCell("launch(train, ranks=2)"), ...told });
+}
 
 export const SCENES = {
   two: () => twoGpus(),
@@ -106,6 +141,7 @@ export const SCENES = {
   eight,
   many,
   unknown: () => twoGpus({ over: UNKNOWN }),
+  factors: () => scene(schema({ factors: FACTORS, measured_caption: "shared: 2 GPU counters" })),
   nan: () => { const s = schema(); return scene(s, { over: everythingNan(s) }); },
   lost: () => twoGpus({ over: (i) => (i < 28 ? { "gpu.1.power_w": NaN } : {}), gap: [NOW - 300, NOW - 240] }),
   failed: () => twoGpus({ cellList: finished("failed", "KeyboardInterrupt") }),
@@ -124,9 +160,19 @@ export const SCENES = {
   } }),
   gone: () => ({ ...twoGpus(), then: (model) => model.emit("comm:close") }),
   young: () => twoGpus({ span: 12, rows: 20, cellList: [{ id: 1, number: 1, title: "import torch", t0: NOW - 12, t1: null, state: "running", error: null, items_unit: null }] }),
+  ranks: () => ranked(each(8, rank, EVEN)),
+  straggler: () => ranked(each(8, rank), { straggler: STRAGGLER }),
+  ranks4: () => ranked(each(4, rank)),
+  ranks2: () => cpuRanks({ straggler: { rank: 1, factor: 1.24, others: 1, wait: 0.18, cause: "" } }),
+  ended: () => ranked(each(4, rank, ENDED)),
+  finished: () => ranked(each(4, rank).map((r) => ({ ...r, state: "done", outcome: "done" })), { ended: true }),
+  joining: () => ranked(each(4, rank).map((r) => ({ ...r, state: "expected", host: "", device: "" }))),
+  sixtyFour,
+  hostileRanks: () => ranked(each(4, rank, { 1: { host: HOSTILE, device: HOSTILE }, 2: { state: "failed", outcome: HOSTILE } }),
+    { straggler: { ...STRAGGLER, rank: 1, cause: HOSTILE }, items_unit: HOSTILE, title: HOSTILE }),
   hostile: () => {
     const s = schema({ model: HOSTILE, measured_caption: HOSTILE, notices: [HOSTILE], not_covered: [HOSTILE] });
-    return scene({ ...s, host: { ...s.host, label: HOSTILE, name: HOSTILE }, energy: s.energy.map((e) => ({ ...e, label: HOSTILE })), sensors: [{ name: HOSTILE, state: "unavailable", short: HOSTILE, cause: HOSTILE, remedy: HOSTILE }] },
+    return scene({ ...s, host: { ...s.host, label: HOSTILE, name: HOSTILE }, energy: s.energy.map((e) => ({ ...e, label: HOSTILE })), factors: [{ ...GRID, source: HOSTILE, unit: HOSTILE }], sensors: [{ name: HOSTILE, state: "unavailable", short: HOSTILE, cause: HOSTILE, remedy: HOSTILE }] },
       { cellList: [{ id: 1, number: null, title: HOSTILE, t0: NOW - 100, t1: null, state: "running", error: null, items_unit: HOSTILE }] });
   },
 };

@@ -105,23 +105,34 @@ export class Picture {
   }
 }
 
-/** The same as the path of an SVG element, which costs no layer of its own: for what changes rarely. */
-export function linePath(count: number, x: (i: number) => number, y: (i: number) => number): string {
-  let path = "";
+/** Goes along points at `x(i)`, `y(i)`; NaN lifts the pen. */
+function follow(
+  count: number,
+  x: (i: number) => number,
+  y: (i: number) => number,
+  move: (x: number, y: number) => void,
+  line: (x: number, y: number) => void,
+): void {
   let pen = false;
   for (let i = 0; i < count; i += 1) {
     const at = y(i);
-    if (Number.isNaN(at)) {
-      pen = false;
-      continue;
-    }
-    path += `${pen ? "L" : "M"}${x(i).toFixed(1)} ${at.toFixed(1)}`;
-    pen = true;
+    const known = !Number.isNaN(at);
+    if (known) (pen ? line : move)(x(i), at);
+    pen = known;
   }
+}
+
+/** A line as the path of an SVG element, which costs no layer of its own: for what changes rarely. */
+export function linePath(count: number, x: (i: number) => number, y: (i: number) => number): string {
+  let path = "";
+  const add = (letter: string) => (atX: number, atY: number): void => {
+    path += `${letter}${atX.toFixed(1)} ${atY.toFixed(1)}`;
+  };
+  follow(count, x, y, add("M"), add("L"));
   return path;
 }
 
-/** A line over points at `x(i)`, `y(i)`; NaN breaks it. */
+/** The same, drawn. */
 export function strokeLine(
   c: CanvasRenderingContext2D,
   count: number,
@@ -129,16 +140,6 @@ export function strokeLine(
   y: (i: number) => number,
 ): void {
   c.beginPath();
-  let pen = false;
-  for (let i = 0; i < count; i += 1) {
-    const at = y(i);
-    if (Number.isNaN(at)) {
-      pen = false;
-      continue;
-    }
-    if (pen) c.lineTo(x(i), at);
-    else c.moveTo(x(i), at);
-    pen = true;
-  }
+  follow(count, x, y, c.moveTo.bind(c), c.lineTo.bind(c));
   c.stroke();
 }

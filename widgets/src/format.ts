@@ -4,40 +4,17 @@
 // Rounding is floor(x / place + 0.5) with the place as a power of ten with an integer exponent: the same
 // IEEE operations in both languages, so that both print the same digits.
 
+import type { EnergyUnit, Prefix, Unit } from "./units";
+import { thousands, unitOf } from "./units";
+
 /** Narrow no-break space: before units and per cent, and between groups of three digits. */
 export const THIN = "\u202f";
 export const UNKNOWN = "–";
 const MINUS = "\u2212";
 
-export type EnergyUnit = "J" | "Wh";
 export type Known = number | null | undefined;
 
-interface Prefix {
-  readonly scale: number;
-  readonly unit: string;
-}
-
-const PREFIXES: Record<EnergyUnit, readonly Prefix[]> = {
-  J: [
-    { scale: 1, unit: "J" },
-    { scale: 1e3, unit: "kJ" },
-    { scale: 1e6, unit: "MJ" },
-    { scale: 1e9, unit: "GJ" },
-  ],
-  Wh: [
-    { scale: 3.6, unit: "mWh" },
-    { scale: 3.6e3, unit: "Wh" },
-    { scale: 3.6e6, unit: "kWh" },
-    { scale: 3.6e9, unit: "MWh" },
-  ],
-};
-const RATES: readonly Prefix[] = [
-  { scale: 1e3, unit: "kB/s" },
-  { scale: 1e6, unit: "MB/s" },
-  { scale: 1e9, unit: "GB/s" },
-  { scale: 1e12, unit: "TB/s" },
-];
-const NEGLIGIBLE = 0.1;
+const RATES: readonly Prefix[] = thousands(1e3, ["kB/s", "MB/s", "GB/s", "TB/s"]);
 const NOISE = 1e-9;
 
 /** An energy in the parts that the views set in different sizes. */
@@ -106,9 +83,9 @@ function choosePrefix(value: number, prefixes: readonly Prefix[], previous?: num
   return best;
 }
 
-function negligible(high: number, prefixes: readonly Prefix[]): EnergyText {
+function negligible(high: number, { prefixes, least }: Unit): EnergyText {
   const first = prefixes[0] as Prefix;
-  if (high <= NEGLIGIBLE * first.scale) return { value: `< ${NEGLIGIBLE}`, interval: "", unit: first.unit, prefix: 0 };
+  if (high <= least * first.scale) return { value: `< ${least}`, interval: "", unit: first.unit, prefix: 0 };
   let i = choosePrefix(high, prefixes);
   let bound = roundUncertainty(high / (prefixes[i] as Prefix).scale);
   if (bound.value >= 1000 && i + 1 < prefixes.length) {
@@ -124,10 +101,11 @@ function unknownEnergy(prefixes: readonly Prefix[], previous = 0): EnergyText {
 
 /** `156 ± 12 kJ`: the uncertainty is the wider side of the interval; without one, three digits and no interval. */
 export function measuredParts(value: Known, low: Known, high: Known, unit: EnergyUnit = "J", previous?: number): EnergyText {
-  const prefixes = PREFIXES[unit];
+  const scale = unitOf(unit);
+  const { prefixes } = scale;
   if (!known(value)) return unknownEnergy(prefixes, previous);
   const bounded = known(low) && known(high);
-  if (value < NEGLIGIBLE * (prefixes[0] as Prefix).scale) return negligible(bounded ? high : 0, prefixes);
+  if (value < scale.least * (prefixes[0] as Prefix).scale) return negligible(bounded ? high : 0, scale);
   const uncertainty = bounded ? Math.max(high - value, value - low) : 0;
   // as large as the value: ± would speak of less than nothing, so the ends are written
   if (uncertainty >= value) return estimatedParts(value, low, high, unit, previous);
@@ -152,9 +130,10 @@ export function measuredParts(value: Known, low: Known, high: Known, unit: Energ
 
 /** `27 [12, 61] kJ`: at most two digits each, bounds rounded outwards; without bounds an estimate is not shown. */
 export function estimatedParts(value: Known, low: Known, high: Known, unit: EnergyUnit = "J", previous?: number): EnergyText {
-  const prefixes = PREFIXES[unit];
+  const scale = unitOf(unit);
+  const { prefixes } = scale;
   if (!known(value) || !known(low) || !known(high)) return unknownEnergy(prefixes, previous);
-  if (value < NEGLIGIBLE * (prefixes[0] as Prefix).scale) return negligible(high, prefixes);
+  if (value < scale.least * (prefixes[0] as Prefix).scale) return negligible(high, scale);
   const write = (i: number): EnergyText & { rounded: number } => {
     const p = prefixes[i] as Prefix;
     const v = value / p.scale;

@@ -1,8 +1,9 @@
 // What every section of the panel is given when it draws, and what it promises.
 
-import type { EnergyUnit } from "./format";
+import type { RankFacts } from "./rankwire";
 import type { Store } from "./store";
 import type { Theme } from "./theme";
+import type { Unit } from "./units";
 import type { Schema } from "./wire";
 
 export type Size = "wide" | "medium" | "small" | "narrow";
@@ -13,11 +14,13 @@ export interface Frame {
   readonly theme: Theme;
   readonly size: Size;
   readonly width: number;
-  readonly unit: EnergyUnit;
+  readonly unit: Unit;
   readonly expanded: boolean;
+  /** The ranks of the cell that is shown. */
+  readonly ranks: RankFacts | null;
 }
 
-/** How the device section shows its devices. */
+/** How the device section shows its devices. Beside ranks it is brief: they are what the cell is about. */
 export type Density = "full" | "compact" | "bands";
 
 export const COMPACT_FROM = 5;
@@ -25,7 +28,7 @@ export const BANDS_FROM = 17;
 
 export function density(frame: Frame): Density {
   const gpus = frame.schema.gpus.length;
-  if (frame.expanded || gpus < COMPACT_FROM) return "full";
+  if (frame.expanded || (gpus < COMPACT_FROM && !frame.ranks)) return "full";
   return gpus < BANDS_FROM ? "compact" : "bands";
 }
 

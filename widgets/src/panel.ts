@@ -1,7 +1,6 @@
 // One view of a model: the sections, when they draw, and the state that lives in the browser alone.
 
 import { h, setAttribute, setHidden, setText } from "./dom";
-import type { EnergyUnit } from "./format";
 import type { Frame, Section } from "./frame";
 import { density, sizeOf } from "./frame";
 import { panelState, type Sign } from "./state";
@@ -9,12 +8,15 @@ import type { Change, Store } from "./store";
 import { Theme } from "./theme";
 import { Timeline } from "./timeline/timeline";
 import { Tip } from "./tip";
+import { Alert } from "./views/alert";
+import { unitsOf, type Unit } from "./units";
 import { Compact } from "./views/compact";
 import { Devices } from "./views/devices";
 import { EnergySection } from "./views/energy";
 import { Footer } from "./views/footer";
 import { Header, cellName } from "./views/header";
 import { Io } from "./views/io";
+import { RankSection } from "./views/ranks";
 
 const GRAPHICS_MS = 250;
 const TEXT_MS = 500;
@@ -32,10 +34,12 @@ export class Panel {
   readonly #theme: Theme;
   readonly #tip: Tip;
   readonly #header: Header;
+  readonly #alert = new Alert();
   readonly #energy = new EnergySection();
   readonly #devices = new Devices();
   readonly #compact = new Compact();
   readonly #io = new Io();
+  readonly #ranks = new RankSection();
   readonly #timeline = new Timeline();
   readonly #footer = new Footer();
   readonly #skeleton = h("div", "rm-skeleton");
@@ -44,7 +48,7 @@ export class Panel {
   readonly #cleanup: (() => void)[] = [];
 
   #width = 0;
-  #unit: EnergyUnit = "J";
+  #unit = "J";
   #expanded = false;
   #paused = false;
   #visible = true;
@@ -66,11 +70,12 @@ export class Panel {
       pause: () => this.#togglePause(),
       stop: () => (store.monitor === "stopped" ? store.start() : store.stop()),
       expand: () => this.#change(() => (this.#expanded = !this.#expanded)),
-      units: (unit) => this.#change(() => (this.#unit = unit)),
+      units: (unit) => this.#change(() => (this.#unit = unit.id)),
     });
     this.#live.setAttribute("aria-live", "polite");
     for (let i = 0; i < 4; i += 1) this.#skeleton.append(h("div", "rm-skeleton-line"));
-    this.#body.append(this.#energy.el, this.#devices.el, this.#compact.el, this.#timeline.el, this.#footer.el);
+    const devices = [this.#devices.el, this.#compact.el];
+    this.#body.append(this.#alert.el, this.#energy.el, ...devices, this.#ranks.el, this.#timeline.el, this.#footer.el);
     this.#devices.el.append(this.#io.el);
     this.#root.append(this.#header.el, this.#skeleton, this.#body, this.#live);
     this.#root.setAttribute("role", "region");
@@ -132,7 +137,7 @@ export class Panel {
 
   #changed(change: Change): void {
     this.#stale = { text: true, graphics: true };
-    if (change !== "row") this.#textAt = -Infinity;
+    if (change !== "row" && change !== "now") this.#textAt = -Infinity;
     this.#schedule();
   }
 
@@ -178,6 +183,12 @@ export class Panel {
     });
   }
 
+  /** A unit whose factor is gone gives way to joules. */
+  get #chosen(): Unit {
+    const units = unitsOf(this.#store.schema);
+    return units.find((unit) => unit.id === this.#unit) ?? (units[0] as Unit);
+  }
+
   #frame(): Frame | null {
     const { schema } = this.#store;
     return schema && this.#width
@@ -187,8 +198,9 @@ export class Panel {
           theme: this.#theme,
           size: sizeOf(this.#width),
           width: this.#width,
-          unit: this.#unit,
+          unit: this.#chosen,
           expanded: this.#expanded,
+          ranks: this.#store.ranks.of(this.#store.cell),
         }
       : null;
   }
@@ -239,7 +251,7 @@ export class Panel {
   }
 
   #build(frame: Frame): boolean {
-    const key = `${frame.store.schemaNumber} ${density(frame)} ${frame.expanded}`;
+    const key = `${frame.store.schemaNumber} ${density(frame)} ${frame.expanded} ${frame.ranks?.board}`;
     if (key === this.#built) return false;
     this.#built = key;
     const full = density(frame) === "full";
@@ -253,7 +265,7 @@ export class Panel {
 
   #sections(frame: Frame): Section[] {
     const devices = density(frame) === "full" ? [this.#devices, this.#io] : [this.#compact];
-    return [this.#header, this.#energy, ...devices, this.#timeline, this.#footer];
+    return [this.#header, this.#alert, this.#energy, ...devices, this.#ranks, this.#timeline, this.#footer];
   }
 
   /** For tests and benchmarks: how many rows reached the screen, and when the newest did. */
@@ -274,7 +286,8 @@ export class Panel {
     setAttribute(this.#root, "aria-label", ["resmon", cellName(store.cell)].filter(Boolean).join(", "));
     const prefixed = this.#energy.headlineUnit;
     const said = store.refused || store.said;
-    this.#header.state(state, { said, unit: this.#unit, prefixed, paused: this.#paused, expanded: this.#expanded });
+    const controls = { unit: this.#chosen, units: unitsOf(store.schema), prefixed, paused: this.#paused, expanded: this.#expanded };
+    this.#header.state(state, { said, ...controls });
     const ended = state.sign === "done" || state.sign === "failed";
     if (ended && (this.#lastSign === "running" || this.#lastSign === "paused")) setText(this.#live, `${cellName(store.cell)} ${state.word}`);
     this.#lastSign = state.sign;

@@ -97,7 +97,7 @@ function memory(used: number, own: number, limit: number | null, word: string, r
 }
 
 /** GiB in context: one decimal below 20, whole above. */
-function shortGib(bytes: number): string {
+export function shortGib(bytes: number): string {
   const gib = bytes / GIB;
   return gib < 19.95 && Math.abs(gib - Math.round(gib)) >= 0.05 ? gib.toFixed(1) : gib.toFixed(0);
 }

@@ -2,13 +2,14 @@
 
 import type { Model } from "./anywidget";
 import { watchKernel } from "./kernel";
+import { Ranks } from "./ranks";
 import { Series } from "./series";
 import { Watch } from "./watch";
 import type { Cell, History, Message, Row, Schema } from "./wire";
 import { WIRE_VERSION, decodeHistory, decodeRow, readMessage, readSchema } from "./wire";
 
 /** What happened, so that a view redraws no more than it must. */
-export type Change = "row" | "schema" | "history" | "cell" | "state";
+export type Change = "row" | "schema" | "history" | "cell" | "state" | "ranks" | "now";
 
 const STOP_ANSWER_MS = 1000;
 /** A snapshot older than this may be from before the page was loaded. */
@@ -40,12 +41,15 @@ export class Store {
   /** Why nothing can be drawn. */
   refused = "";
   watch = new Watch();
+  readonly ranks = new Ranks();
 
   readonly #listeners = new Set<(change: Change) => void>();
   readonly #model: Model;
   readonly #onMessage: (content: unknown, buffers: unknown) => void;
   #unwatch: () => void;
   #stopTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Id of the cell whose energy the newest row has; null where it does not say. */
+  #rowCell: number | null = null;
 
   constructor(model: Model) {
     this.#model = model;
@@ -54,6 +58,7 @@ export class Store {
     this.#adoptCells(model.get("_cells"));
     const snapshot = this.schema && decodeHistory(model.get("_snapshot"), this.schema);
     if (snapshot) this.#adoptHistory(snapshot);
+    this.#adoptRanks(model.get("_ranks"), model.get("_rank_numbers"));
     model.on("msg:custom", this.#onMessage as (...args: never[]) => void);
     this.#unwatch = watchKernel(model, (gone) => {
       if (gone === this.disconnected) return;
@@ -127,13 +132,20 @@ export class Store {
 
   #receive(content: unknown, buffers: readonly unknown[]): void {
     const message = readMessage(content);
-    if (message) this.#take(message, buffers[0]);
+    if (message) this.#take(message, buffers);
   }
 
-  #take(message: Message, buffer: unknown): void {
+  #take(message: Message, [buffer, second]: readonly unknown[]): void {
     switch (message.k) {
       case "row":
-        return this.#takeRow(buffer);
+        this.ranks.take(message.ranks, second, (text) => this.watch.say(text));
+        return this.#takeRow(buffer, message.cell);
+      case "now":
+        this.ranks.take(message.ranks, buffer, (text) => this.watch.say(text));
+        return this.#tell("now");
+      case "ranks":
+        if (this.#adoptRanks(message.ranks, buffer)) this.#tell("ranks");
+        return;
       case "schema":
         if (this.#adoptSchema(message.schema)) this.#tell("schema");
         return;
@@ -145,6 +157,7 @@ export class Store {
       }
       case "cell":
         this.#adoptCell(message.cell);
+        this.#blankOtherCell();
         return this.#tell("cell");
       case "state":
         clearTimeout(this.#stopTimer);
@@ -157,11 +170,13 @@ export class Store {
     }
   }
 
-  #takeRow(buffer: unknown): void {
+  #takeRow(buffer: unknown, cell: number | null = null): void {
     const row = this.schema && decodeRow(buffer, this.schema);
     if (!row) return;
     const missed = this.value("resmon.missed");
     this.row = row;
+    this.#rowCell = cell;
+    this.#blankOtherCell();
     this.rows += 1;
     this.rowAt = Date.now();
     if (this.monitor === "idle") this.monitor = "running";
@@ -205,7 +220,7 @@ export class Store {
     const names = [...new Set([...schema.timeline, ...schema.columns.filter(isDrawn)])];
     if (names.join() !== this.series.names.join()) this.#regrow(names);
     this.row = null;
-    this.watch = new Watch();
+    this.watch = new Watch(this.watch.count);
     return true;
   }
 
@@ -236,9 +251,19 @@ export class Store {
     this.complete = true;
   }
 
+  #adoptRanks(raw: unknown, buffer: unknown): boolean {
+    return this.ranks.adopt(raw, buffer, (text) => this.watch.say(text));
+  }
+
   #adoptCells(raw: unknown): void {
     if (!Array.isArray(raw)) return;
     for (const cell of raw as Cell[]) this.#adoptCell(cell);
+  }
+
+  /** What a row says of one cell is not shown as that of another. */
+  #blankOtherCell(): void {
+    if (this.#rowCell === null || !this.row || this.cell?.id === this.#rowCell) return;
+    for (const [name, i] of this.columns) if (OF_CELL.test(name)) this.row.values[i] = NaN;
   }
 
   #adoptCell(cell: Cell): void {
@@ -250,6 +275,7 @@ export class Store {
   }
 }
 
+const OF_CELL = /^(cell\.|energy\.\d+\.cell_j$)/;
 const HOST_DRAWN = /^host\.(cpu_utilization|memory_(used|tree)_bytes|disk_\w+|net_\w+|power_w)$/;
 const GPU_DRAWN = /^gpu\.\d+\.(utilization|memory_(used|own)_bytes|power_w)$/;
 

@@ -103,8 +103,13 @@ export class Watch {
   readonly #sights = new Map<string, Sight>();
   /** Sentences for the live region, oldest first; whoever speaks them takes them out by their number. */
   readonly said: { readonly n: number; readonly text: string }[] = [];
-  #count = 0;
+  /** Sentences said so far, those of earlier watches among them. */
+  count: number;
   #lost: Lost[] = [];
+
+  constructor(count = 0) {
+    this.count = count;
+  }
 
   throttle(gpu: number): { readonly word: string; readonly reasons: string } {
     return this.#throttles[gpu] ?? { word: "", reasons: "" };
@@ -124,7 +129,7 @@ export class Watch {
     const lost: Lost[] = [];
     schema.gpus.forEach((gpu, i) => {
       const throttle = (this.#throttles[i] ??= new Throttle());
-      throttle.take(t, store.value(`gpu.${i}.throttle`), (text) => this.#say(`${gpu.label} ${text}`));
+      throttle.take(t, store.value(`gpu.${i}.throttle`), (text) => this.say(`${gpu.label} ${text}`));
       for (const [column, what] of WATCHED_GPU) this.#look(t, gpu.label, what, store.value(`gpu.${i}.${column}`), lost);
     });
     for (const [column, what] of WATCHED_HOST) this.#look(t, schema.host.label, what, store.value(`host.${column}`), lost);
@@ -135,21 +140,21 @@ export class Watch {
     const key = `${device}\n${what}`;
     const sight = this.#sights.get(key);
     if (Number.isFinite(value)) {
-      if (sight?.lost) this.#say(`${device} ${what} back`);
+      if (sight?.lost) this.say(`${device} ${what} back`);
       this.#sights.set(key, { last: t, missing: 0, lost: false });
     } else if (sight) {
       sight.missing += 1;
       if (!sight.lost && sight.missing >= LOST_ROWS) {
         sight.lost = true;
-        this.#say(`${device} ${what} lost`);
+        this.say(`${device} ${what} lost`);
       }
       if (sight.lost) lost.push({ device, what, since: sight.last });
     }
   }
 
-  #say(text: string): void {
-    this.#count += 1;
-    this.said.push({ n: this.#count, text });
+  say(text: string): void {
+    this.count += 1;
+    this.said.push({ n: this.count, text });
     if (this.said.length > 20) this.said.shift();
   }
 }

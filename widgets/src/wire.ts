@@ -1,5 +1,7 @@
 // What comes over the wire (docs/wire.md), decoded. Unknown is NaN in columns and null in JSON.
 
+import type { RankNumbers } from "./rankwire";
+
 export type Resource = "gpu" | "cpu" | "memory";
 export type Basis = "measured" | "estimated";
 
@@ -36,6 +38,17 @@ export interface EnergySourceSchema {
   readonly scope: string;
 }
 
+/** Makes another quantity of energy: grams of CO₂, or money. */
+export interface FactorSchema {
+  readonly kind: "carbon" | "cost";
+  readonly unit: string;
+  readonly per_kwh: number;
+  readonly pue: number | null;
+  readonly source: string;
+  readonly zone: string;
+  readonly date: string;
+}
+
 export interface SensorSchema {
   readonly name: string;
   readonly state: string;
@@ -56,6 +69,8 @@ export interface Schema {
   readonly energy: readonly EnergySourceSchema[];
   readonly measured_caption: string;
   readonly estimated_caption: string;
+  /** Absent where the kernel's resmon knows none yet. */
+  readonly factors?: readonly FactorSchema[];
   readonly not_covered: readonly string[];
   readonly no_measured_reason: string;
   readonly sensors: readonly SensorSchema[];
@@ -91,7 +106,9 @@ export interface History {
 }
 
 export type Message =
-  | { readonly k: "row" }
+  | { readonly k: "row"; readonly cell?: number | null; readonly ranks?: RankNumbers }
+  | { readonly k: "now"; readonly ranks: RankNumbers }
+  | { readonly k: "ranks"; readonly ranks: unknown }
   | { readonly k: "schema"; readonly schema: Schema }
   | { readonly k: "history"; readonly n: number; readonly cells?: readonly Cell[] }
   | { readonly k: "cell"; readonly cell: Cell }

@@ -35,6 +35,12 @@ test("value ticks are round and below the top", () => {
   for (const top of [0.7, 3.3, 17, 220, 4400]) assert.ok((valueTicks(top)[2] as number) <= top);
 });
 
+test("value ticks of a small kernel's memory have few digits", () => {
+  for (const top of [0.055, 0.066, 0.07, 0.088, 0.11, 0.13, 0.33, 0.55]) {
+    for (const tick of valueTicks(top)) assert.ok(String(Number(tick.toPrecision(3))).length <= 4, `${tick} of ${top}`);
+  }
+});
+
 test("time ticks are on the minute and few enough", () => {
   const ticks = timeTicks({ from: 10, to: 610 }, 1_768_487_000, 6);
   assert.ok(ticks.length >= 3 && ticks.length <= 6);

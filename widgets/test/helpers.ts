@@ -34,9 +34,9 @@ export class ScriptedModel {
     for (const listener of [...(this.listeners.get(name) ?? [])]) listener(...args);
   }
 
-  /** As the websocket delivers: a view that does not start at 0 and is not aligned. */
-  message(content: unknown, buffer?: ArrayBuffer): void {
-    this.emit("msg:custom", content, buffer ? [offsetView(buffer)] : []);
+  /** As the websocket delivers: views that do not start at 0 and are not aligned. */
+  message(content: unknown, ...buffers: ArrayBuffer[]): void {
+    this.emit("msg:custom", content, buffers.map(offsetView));
   }
 
   get listening(): number {

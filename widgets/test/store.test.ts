@@ -68,6 +68,24 @@ test("the same schema sent again changes nothing that is shown", () => {
   store.close();
 });
 
+test("what a row says of one cell is kept after its end and never shown as that of another", () => {
+  const columns = [...s.columns, "cell.measured_j", "energy.0.cell_j", "session.measured_j"];
+  const wide = { ...s, columns };
+  const { model, store } = storeOver({ _schema: wide, _cells: [cell(1, "running", 1)] });
+  const values = { "cell.measured_j": 5, "energy.0.cell_j": 5, "session.measured_j": 9 };
+  const shown = (): number[] => ["cell.measured_j", "energy.0.cell_j", "session.measured_j"].map((name) => store.value(name));
+  model.message({ k: "row", cell: 1 }, row(wide, 2.5, values));
+  model.message({ k: "cell", cell: cell(1, "done", 1, 2.4) });
+  assert.deepEqual(shown(), [5, 5, 9]);
+  model.message({ k: "cell", cell: cell(2, "running", 3) });
+  assert.deepEqual(shown(), [NaN, NaN, 9]);
+  model.message({ k: "row", cell: 1 }, row(wide, 3.5, values));
+  assert.deepEqual(shown(), [NaN, NaN, 9], "a row that was on its way when the cell began");
+  model.message({ k: "row", cell: 2 }, row(wide, 4, values));
+  assert.deepEqual(shown(), [5, 5, 9]);
+  store.close();
+});
+
 test("a newer wire format is refused with the remedy", () => {
   const { store } = storeOver({ _schema: { ...s, v: 2 } });
   assert.match(store.refused, /format 1.*sends 2.*reload/);

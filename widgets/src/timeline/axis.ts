@@ -38,12 +38,14 @@ export function scaleTop(most: number, previous: number): number {
 }
 
 const TICK_STEPS = [1, 2, 2.5, 5, 10];
+/** Below, a quarter of ten takes more digits than there is room for: 0.025. */
+const LEAST_QUARTER = 0.1;
 
 /** Three round values from 0 on, the highest a little below the top: labels of two strips must not meet. */
 export function valueTicks(top: number): number[] {
   const half = (top * 0.92) / 2;
   const decade = 10 ** Math.floor(Math.log10(half));
-  const step = TICK_STEPS.filter((s) => s * decade <= half).at(-1) ?? 1;
+  const step = TICK_STEPS.filter((s) => s * decade <= half && (s !== 2.5 || decade >= LEAST_QUARTER)).at(-1) ?? 1;
   return [0, step * decade, 2 * step * decade];
 }
 

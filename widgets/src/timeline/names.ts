@@ -25,16 +25,15 @@ export class LineNames {
   build(plots: Geometry["plots"], size: Size): void {
     const narrow = size === "narrow";
     setHidden(this.legend, !narrow);
-    // the topmost layer of a stack is named first
-    const label = (plot: Plot): EndLabel[] =>
-      [...plot.strip.lines].reverse().map((line) => {
+    const label = (plot: Plot, lines: readonly Line[]): EndLabel[] =>
+      lines.map((line) => {
         const word = h("span", "", line.name);
         return { el: h("span", "rm-line-name", lineSwatch(line), word), word, line, plot };
       });
     const first = plots[0];
-    this.#labels = narrow ? [] : plots.flatMap(({ plot }) => label(plot));
+    this.#labels = narrow ? [] : plots.flatMap(({ plot }) => label(plot, fromTop(plot.strip.lines)));
     this.ends.replaceChildren(...this.#labels.map(({ el }) => el));
-    this.legend.replaceChildren(...(narrow && first ? label(first.plot).reverse() : []).map(({ el }) => el));
+    this.legend.replaceChildren(...(narrow && first ? label(first.plot, first.plot.strip.lines) : []).map(({ el }) => el));
   }
 
   /** Beside the last known value in the window. */
@@ -56,6 +55,11 @@ export class LineNames {
       });
     }
   }
+}
+
+/** The topmost layer of a stack is named first; lines beside each other keep their order where they meet. */
+export function fromTop(lines: readonly Line[]): readonly Line[] {
+  return lines.some((line) => line.stacked) ? [...lines].reverse() : lines;
 }
 
 function lastKnown(line: Line, first: number, last: number): number {

@@ -3,21 +3,26 @@
 import { h, setAttribute, setHidden, setText, setTip } from "../dom";
 import { THIN, UNKNOWN, celsiusDigits, gibDigits, percentDigits, wholeWatts } from "../format";
 import type { Frame, Section } from "../frame";
-import type { Resource, Schema } from "../wire";
-import type { Store } from "../store";
+import type { Resource } from "../wire";
 
-interface Measure {
+/** Something that many have a value of. */
+export interface Measure {
   readonly name: string;
   readonly key: string;
   readonly unit: string;
-  readonly resource: Resource;
-  value(store: Store, schema: Schema, gpu: number): number;
-  max(schema: Schema): number;
+  readonly resource: Resource | "io" | "text";
+  /** One value for each; NaN for unknown. */
+  values(frame: Frame): readonly number[];
+  max(frame: Frame): number;
   digits(value: number): string;
 }
 
 function most(values: readonly (number | null)[]): number {
   return Math.max(0, ...values.map((v) => v ?? 0));
+}
+
+function ofGpus(value: (frame: Frame, gpu: number) => number): (frame: Frame) => number[] {
+  return (frame) => frame.schema.gpus.map((_, i) => value(frame, i));
 }
 
 const MEASURES: readonly Measure[] = [
@@ -26,7 +31,7 @@ const MEASURES: readonly Measure[] = [
     key: "Util",
     unit: "%",
     resource: "gpu",
-    value: (store, _, i) => store.value(`gpu.${i}.utilization`),
+    values: ofGpus(({ store }, i) => store.value(`gpu.${i}.utilization`)),
     max: () => 1,
     digits: percentDigits,
   },
@@ -35,11 +40,11 @@ const MEASURES: readonly Measure[] = [
     key: "Mem",
     unit: "GiB",
     resource: "memory",
-    value: (store, schema, i) => {
+    values: ofGpus(({ store, schema }, i) => {
       const own = schema.gpus[i]?.own_memory_known ? store.value(`gpu.${i}.memory_own_bytes`) : NaN;
       return Number.isNaN(own) ? store.value(`gpu.${i}.memory_used_bytes`) : own;
-    },
-    max: (schema) => most(schema.gpus.map((gpu) => gpu.memory_total_bytes)),
+    }),
+    max: ({ schema }) => most(schema.gpus.map((gpu) => gpu.memory_total_bytes)),
     digits: gibDigits,
   },
   {
@@ -47,8 +52,8 @@ const MEASURES: readonly Measure[] = [
     key: "Power",
     unit: "W",
     resource: "gpu",
-    value: (store, _, i) => store.value(`gpu.${i}.power_w`),
-    max: (schema) => most(schema.gpus.map((gpu) => gpu.power_max_w)),
+    values: ofGpus(({ store }, i) => store.value(`gpu.${i}.power_w`)),
+    max: ({ schema }) => most(schema.gpus.map((gpu) => gpu.power_max_w)),
     digits: wholeWatts,
   },
 ];
@@ -62,9 +67,11 @@ export function quantile(sorted: readonly number[], q: number): number {
   return a + (b - a) * (at - low);
 }
 
-class Box {
+/** One measure over all: its median as digits, how it is spread as a box. */
+export class Box {
   readonly el: HTMLElement;
   readonly #measure: Measure;
+  readonly #of: string;
   readonly #value = h("b", "rm-num");
   readonly #context = h("span", "rm-context");
   readonly #bar = h("div", "rm-bar rm-box");
@@ -72,38 +79,39 @@ class Box {
   readonly #middle = h("i", "rm-box-middle");
   readonly #median = h("i", "rm-tick");
 
-  constructor(measure: Measure) {
+  /** `of` is what has the values, "GPUs", where it is to be said how many have none. */
+  constructor(measure: Measure, of = "") {
     this.#measure = measure;
+    this.#of = of;
     this.#bar.dataset["resource"] = measure.resource;
     this.#bar.append(h("div", "rm-clip", this.#range, this.#middle), this.#median);
-    const value = h("span", "rm-value", this.#value, h("span", "rm-unit", THIN + measure.unit));
+    const value = h("span", "rm-value", this.#value, h("span", "rm-unit", measure.unit && THIN + measure.unit));
     this.el = h("div", "rm-meter", h("span", "rm-key", measure.key), value, this.#context, this.#bar);
     this.el.setAttribute("role", "group");
   }
 
-  #sorted({ store, schema }: Frame): number[] {
-    return schema.gpus
-      .map((_, i) => this.#measure.value(store, schema, i))
-      .filter((v) => !Number.isNaN(v))
-      .sort((a, b) => a - b);
+  #sorted(frame: Frame): { readonly sorted: readonly number[]; readonly without: number } {
+    const values = this.#measure.values(frame);
+    const sorted = values.filter((v) => !Number.isNaN(v)).sort((a, b) => a - b);
+    return { sorted, without: values.length - sorted.length };
   }
 
   text(frame: Frame): void {
-    const sorted = this.#sorted(frame);
+    const { sorted, without } = this.#sorted(frame);
     const { name, unit, digits } = this.#measure;
-    const without = frame.schema.gpus.length - sorted.length;
     const median = digits(quantile(sorted, 0.5));
-    const range = sorted.length ? `${digits(sorted[0] as number)}–${digits(sorted.at(-1) as number)}` : "";
+    const [least, greatest] = [digits(sorted[0] ?? NaN), digits(sorted.at(-1) ?? NaN)];
+    const range = !sorted.length ? "" : least === greatest ? `all ${least}` : `${least}–${greatest}`;
     setText(this.#value, median);
-    setText(this.#context, [range, without ? `without ${without}` : ""].filter(Boolean).join(" · "));
-    const said = median === UNKNOWN ? "unknown" : `median ${median} ${unit}, least to most ${range}`;
-    setAttribute(this.el, "aria-label", `${name}: ${said}${without ? `, without ${without} GPUs` : ""}`);
-    setTip(this.el, `median; box: the middle half; line: least to most`);
+    setText(this.#context, [range, without && sorted.length && this.#of ? `without ${without}` : ""].filter(Boolean).join(" · "));
+    const said = median === UNKNOWN ? "unknown" : `median ${median} ${unit}, least to most ${least} to ${greatest}`;
+    setAttribute(this.el, "aria-label", `${name}: ${said}${without ? `, without ${without}` : ""}`);
+    setTip(this.el, `${name}: median; box: the middle half; line: least to most`);
   }
 
   graphics(frame: Frame): void {
-    const sorted = this.#sorted(frame);
-    const max = this.#measure.max(frame.schema) || 1;
+    const { sorted } = this.#sorted(frame);
+    const max = this.#measure.max(frame) || 1;
     setHidden(this.#median, !sorted.length);
     setAttribute(this.#bar, "data-pattern", sorted.length ? "measured" : "uncovered");
     const place = (el: HTMLElement, from: number, to: number): void => {
@@ -132,7 +140,7 @@ export class Distribution implements Section {
 
   build({ schema }: Frame): void {
     setText(this.#name, `${schema.gpus.length} GPUs`);
-    this.#boxes = MEASURES.map((measure) => new Box(measure));
+    this.#boxes = MEASURES.map((measure) => new Box(measure, "GPUs"));
     const heat = h("div", "rm-heat", h("span", "rm-value", this.#heat, h("span", "rm-unit", `${THIN}°C`)), this.#heatRange);
     this.#rows.replaceChildren(h("div", "rm-name", this.#name, h("span", "rm-sub", "median, range")), ...this.#boxes.map((box) => box.el), heat);
   }

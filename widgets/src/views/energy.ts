@@ -41,6 +41,8 @@ class EnergyValue {
     setText(this.#value, text.value);
     setText(this.#interval, text.interval && ` ${text.interval}`);
     setText(this.#unit, THIN + text.unit);
+    const long = text.value.length + text.interval.length + text.unit.length;
+    setAttribute(this.el, "data-long", long > 15 ? "very" : text.unit.length > 3 ? "" : null);
   }
 
   get prefix(): number | undefined {
@@ -101,7 +103,9 @@ class EnergyRow {
       store.value(`${scope}.${this.basis}_low_j`),
       store.value(`${scope}.${this.basis}_high_j`),
     ];
-    setText(this.#caption, (measured ? schema.measured_caption : schema.estimated_caption) || "no counter");
+    const caption = (measured ? schema.measured_caption : schema.estimated_caption) || "no counter";
+    setText(this.#caption, caption);
+    setTip(this.#caption, caption);
     const cell = parts(...read("cell"), unit, this.#cell.prefix ?? prefix);
     this.#cell.show(cell);
     this.unit = cell.unit;
@@ -111,8 +115,8 @@ class EnergyRow {
     const pieces = unknown && reason ? [`${reason}, see `, h("span", "rm-code", "%resmon doctor")] : partTexts(sourcesOf(store, schema, this.basis), cell, unit);
     setParts(this.#parts, pieces);
     setAttribute(this.#share, "data-reason", unknown && reason ? "" : null);
-    setTip(this.#cellBox, unknown && store.row ? reason || "no energy was seen in this cell yet" : null);
-    if (unknown) this.#cellBox.tabIndex = 0;
+    setTip(this.#cellBox, unknown ? (store.row ? reason || "no energy was seen in this cell yet" : null) : unit.about || null);
+    if (unknown || unit.about) this.#cellBox.tabIndex = 0;
     else this.#cellBox.removeAttribute("tabindex");
     this.#cellBox.setAttribute("aria-label", spoken(this.basis, "this cell", cell, reason));
     this.#power(frame);
@@ -179,11 +183,16 @@ function partTexts(sources: readonly Source[], total: EnergyText, unit: Frame["u
 }
 
 /** A part written with the prefix and the places of its total. */
-function inPrefix(j: number, total: EnergyText, unit: Frame["unit"]): string {
+export function inPrefix(j: number, total: EnergyText, unit: Frame["unit"]): string {
   const text = measuredParts(j, null, null, unit, total.prefix);
   if (text.prefix !== total.prefix) return `${text.value}${THIN}${text.unit}`;
+  const value = Number(text.value);
+  if (!Number.isFinite(value)) return text.value;
   const decimals = total.value.split(".")[1]?.length ?? 0;
-  return Number.isFinite(Number(text.value)) ? Number(text.value).toFixed(Math.min(decimals, 2)) : text.value;
+  // an estimate ends in zeros where nothing is known of its last places: nor is it of its parts
+  const zeros = decimals || !total.interval.startsWith("[") ? 0 : (/0*$/.exec(total.value)?.[0].length ?? 0);
+  const place = 10 ** Math.max(0, Math.min(zeros, Math.floor(Math.log10(value))));
+  return (zeros ? Math.round(value / place) * place : value).toFixed(Math.min(decimals, 4));
 }
 
 function spoken(basis: Basis, scope: string, text: EnergyText, reason: string): string {

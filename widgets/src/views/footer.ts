@@ -1,7 +1,7 @@
 // What resmon itself costs and misses, what this machine lacks, and where to look for the rest.
 
 import { h, setAttribute, setText, setTip, warningSign } from "../dom";
-import { format_count, format_share, known } from "../format";
+import { THIN, format_count, format_share, known } from "../format";
 import type { Frame, Section } from "../frame";
 import { density } from "../frame";
 import type { SensorSchema } from "../wire";
@@ -36,6 +36,8 @@ class Fact {
 
 export class Footer implements Section {
   readonly el = h("div", "rm-footer");
+  readonly #ranks = new Fact();
+  readonly #age = new Fact();
   readonly #own = new Fact();
   readonly #rate = new Fact();
   readonly #missed = new Fact();
@@ -48,7 +50,7 @@ export class Footer implements Section {
   constructor() {
     this.#missed.el.append(warningSign());
     this.#record.tabIndex = 0;
-    const facts = [this.#own.el, this.#ticks, ...this.#sums.map((s) => s.el), this.#record, this.#notices];
+    const facts = [this.#ranks.el, this.#age.el, this.#own.el, this.#ticks, ...this.#sums.map((s) => s.el), this.#record, this.#notices];
     this.el.append(h("div", "rm-facts", ...facts), this.#troubles);
   }
 
@@ -80,7 +82,10 @@ export class Footer implements Section {
   graphics(): void {}
 
   text(frame: Frame): void {
-    const { store, schema } = frame;
+    const { store, schema, ranks } = frame;
+    this.#ranks.el.hidden = !ranks;
+    this.#age.el.hidden = true;
+    if (ranks) this.#countRanks(frame, ranks.world_size);
     this.#own.show("resmon ", format_share(store.value("resmon.cpu_fraction")), " of a core");
     const hertz = schema.interval_s > 0 ? 1 / schema.interval_s : NaN;
     this.#rate.show("", known(hertz) ? `${Math.round(hertz * 100) / 100}\u202fHz` : "–");
@@ -95,5 +100,14 @@ export class Footer implements Section {
       share > MISSED_ALERT ? `${format_share(share)} of the ticks were missed: the sampling thread did not get its turn` : null,
     );
     if (density(frame) !== "full") summedRates(frame).forEach((rate, i) => this.#sums[i]?.show(`${rate.name} `, rate.value));
+  }
+
+  /** "8 of 8 ranks run", and how fresh what they say is; afterwards how many came to their end. */
+  #countRanks({ store: { ranks } }: Frame, of: number): void {
+    const [running, done, failed] = [ranks.count("running"), ranks.count("done"), ranks.count("failed")];
+    const [count, word] = running ? [running, "run"] : done ? [done, "done"] : [running, "run yet"];
+    this.#ranks.show("", `${count} of ${of}`, ` ranks ${word}${failed ? `, ${failed} failed` : ""}`);
+    this.#age.el.hidden = !running;
+    this.#age.show("newest sample ", `${ranks.age.toFixed(1)}${THIN}s`, " old");
   }
 }

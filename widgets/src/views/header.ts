@@ -1,18 +1,21 @@
 // State, cell, elapsed time, rate, and the toolbar.
 
 import { h, icon, setAttribute, setHidden, setText, setTip } from "../dom";
-import type { EnergyUnit } from "../format";
 import { format_duration, itemsDigits, known } from "../format";
 import type { Frame, Section } from "../frame";
 import { density } from "../frame";
 import { shortName } from "../readings";
+import type { RankFacts } from "../rankwire";
 import type { PanelState, Sign } from "../state";
+import type { Store } from "../store";
+import type { Unit } from "../units";
 import type { Cell } from "../wire";
 
 /** What the buttons show. */
 export interface Controls {
   readonly said: string;
-  readonly unit: EnergyUnit;
+  readonly unit: Unit;
+  readonly units: readonly Unit[];
   /** The unit with the headline's prefix. */
   readonly prefixed: string;
   readonly paused: boolean;
@@ -23,7 +26,7 @@ export interface Commands {
   pause(): void;
   stop(): void;
   expand(): void;
-  units(unit: EnergyUnit): void;
+  units(unit: Unit): void;
 }
 
 const RING = { tag: "circle", cx: "7", cy: "7", r: "6", fill: "none", stroke: "currentColor", "stroke-width": "1.6" };
@@ -44,11 +47,6 @@ const EXPAND = { d: "M7 1h4v4M11 1 7 5M5 11H1V7M1 11 5 7", fill: "none", stroke:
 const SHRINK = { d: "M7 1v4h4M7 5 11 1M1 7h4v4M5 7 1 11", fill: "none", stroke: "currentColor", "stroke-width": "1.5" };
 const DOTS = { d: "M0 5h2.6v2.6H0zM4.7 5h2.6v2.6H4.7zM9.4 5H12v2.6H9.4z", fill: "currentColor" };
 const CHEVRON = { d: "M1.5 3 5 6.5 8.5 3", fill: "none", stroke: "currentColor", "stroke-width": "1.6" };
-
-const UNITS: readonly (readonly [unit: EnergyUnit, name: string])[] = [
-  ["J", "joule, J"],
-  ["Wh", "watt-hours, Wh"],
-];
 
 export function cellName(cell: Cell | null): string {
   if (!cell) return "";
@@ -80,33 +78,21 @@ class Button {
 /** Menu of the units, and at the narrow size of everything that has no button of its own. */
 class Menu {
   readonly el = h("div", "rm-menu");
-  readonly #items: HTMLElement[] = [];
+  readonly #commands: Commands;
   readonly #expand: HTMLElement;
+  #units: readonly Unit[] = [];
+  #items: HTMLElement[] = [];
   readonly #opener: () => HTMLElement;
 
   constructor(commands: Commands, opener: () => HTMLElement) {
+    this.#commands = commands;
     this.#opener = opener;
     this.el.setAttribute("role", "menu");
     this.el.setAttribute("aria-label", "units");
     this.el.hidden = true;
-    const item = (role: string, text: string, run: () => void): HTMLElement => {
-      const el = h("div", "rm-menu-item", text);
-      el.setAttribute("role", role);
-      el.tabIndex = -1;
-      el.addEventListener("click", () => {
-        run();
-        this.close(true);
-      });
-      return el;
-    };
-    for (const [unit, name] of UNITS) {
-      const el = item("menuitemradio", name, () => commands.units(unit));
-      el.dataset["unit"] = unit;
-      this.#items.push(el);
-    }
-    this.#expand = item("menuitem", "expand", () => commands.expand());
+    this.#expand = this.#item("menuitem", "expand", () => commands.expand());
     this.#expand.classList.add("rm-menu-expand");
-    this.el.append(...this.#items, this.#expand);
+    this.el.append(this.#expand);
     this.el.addEventListener("keydown", (event) => this.#key(event));
     this.el.addEventListener("focusout", (event) => {
       const to = event.relatedTarget;
@@ -114,8 +100,34 @@ class Menu {
     });
   }
 
-  show(unit: EnergyUnit, expanded: boolean): void {
-    for (const item of this.#items) setAttribute(item, "aria-checked", String(item.dataset["unit"] === unit));
+  #item(role: string, text: string, run: () => void): HTMLElement {
+    const el = h("div", "rm-menu-item", text);
+    el.setAttribute("role", role);
+    el.tabIndex = -1;
+    el.addEventListener("click", () => {
+      run();
+      this.close(true);
+    });
+    return el;
+  }
+
+  /** The units of this schema; the menu that is open stays as it is. */
+  #offer(units: readonly Unit[]): void {
+    if (units === this.#units || !this.el.hidden) return;
+    this.#units = units;
+    for (const item of this.#items) item.remove();
+    this.#items = units.map((unit) => {
+      const el = this.#item("menuitemradio", unit.name, () => this.#commands.units(unit));
+      el.dataset["unit"] = unit.id;
+      setTip(el, unit.about || null);
+      return el;
+    });
+    this.el.prepend(...this.#items);
+  }
+
+  show(units: readonly Unit[], unit: Unit, expanded: boolean): void {
+    this.#offer(units);
+    for (const item of this.#items) setAttribute(item, "aria-checked", String(item.dataset["unit"] === unit.id));
     setText(this.#expand, expanded ? "shrink" : "expand");
   }
 
@@ -222,20 +234,28 @@ export class Header implements Section {
 
   graphics(): void {}
 
-  text({ store }: Frame): void {
+  text({ store, ranks }: Frame): void {
     const cell = store.cell;
     setText(this.#number, cell?.number === null ? "" : cellName(cell));
     setText(this.#title, cell ? (cell.number === null ? cell.title : ` ${cell.title}`) : "");
     setTip(this.#cell, cell ? [cellName(cell), cell.number === null ? "" : cell.title].filter(Boolean).join(" ") : null);
     const until = cell?.t1 ?? store.row?.t ?? store.series.newest;
     setText(this.#elapsed, cell && cell.t0 !== null ? format_duration(Math.max(0, until - cell.t0)) : "");
-    const perSecond = store.value("cell.items_per_s");
-    setText(this.#items, known(perSecond) && cell ? itemsDigits(perSecond) : "");
-    setText(this.#itemsUnit, known(perSecond) && cell ? ` ${cell.items_unit ?? "items"}/s` : "");
+    const { value, unit } = this.#throughput(store, ranks);
+    setText(this.#items, known(value) && cell ? itemsDigits(value) : "");
+    setText(this.#itemsUnit, known(value) && cell ? ` ${unit}/s` : "");
+  }
+
+  /** What the cell's code counts, else what its ranks do together, else how fast they step. */
+  #throughput(store: Store, ranks: RankFacts | null): { readonly value: number; readonly unit: string } {
+    const counted = store.value("cell.items_per_s");
+    if (known(counted) || !ranks) return { value: counted, unit: store.cell?.items_unit ?? "items" };
+    const items = store.ranks.itemsPerSecond;
+    return known(items) ? { value: items, unit: ranks.items_unit } : { value: store.ranks.stepsPerSecond, unit: "step" };
   }
 
   /** What can change without a row: state, buttons, units. */
-  state(state: PanelState, { said, unit, prefixed, paused, expanded }: Controls): void {
+  state(state: PanelState, { said, unit, units, prefixed, paused, expanded }: Controls): void {
     if (state.sign !== this.#signShown) {
       this.#signShown = state.sign;
       this.#sign.replaceChildren(icon("", 14, ...SIGNS[state.sign]));
@@ -255,9 +275,10 @@ export class Header implements Section {
     setAttribute(this.#stop.el, "aria-disabled", gone ? "true" : null);
     this.#expand.show("", expanded ? SHRINK : EXPAND, expanded ? "Shrink" : "Expand");
     setAttribute(this.#expand.el, "aria-pressed", String(expanded));
-    setText(this.#unitsWord, prefixed || unit);
-    setAttribute(this.#units, "data-unit", unit);
-    this.#menu.show(unit, expanded);
+    setText(this.#unitsWord, prefixed || unit.id);
+    setAttribute(this.#units, "data-unit", unit.id);
+    setTip(this.#units, unit.about || null);
+    this.#menu.show(units, unit, expanded);
   }
 
   closeMenu(): void {
