@@ -16,6 +16,8 @@ from resmon.sensors.host import HostSensor
 from resmon.sensors.linux_files import KernelFiles
 
 CHILDREN = 4
+LIMIT_US, LIMIT = 30.0, 1.25
+"""30 µs are meant where bare reads of the files take 24; what they take is the kernel's, and differs by machine."""
 STEP_S = 0.5  # of the sensor's own time: the default rate, with its slower turns in their true proportion
 BATCH = 240  # two minutes of that time
 
@@ -32,7 +34,18 @@ def run(*, quick: bool) -> list[Row]:
                 unit="µs CPU",
                 reference="bare reads of the same files",
                 reference_value=cost_us["bare"],
-                limit=30.0,
+                limit=LIMIT_US,
+            )
+        )
+        rows.append(
+            Row(
+                name=f"{name}, beside what its files take here",
+                value=cost_us["typical"],
+                unit="µs CPU",
+                reference="bare reads of the same files",
+                reference_value=cost_us["bare"],
+                limit=LIMIT,
+                bounds="ratio",
             )
         )
         for reference, words in (

@@ -187,7 +187,7 @@ class LinuxHost:
     def take(self, at_s: float, *, whole: bool = False) -> Taken | None:
         """The reads of a tick, for ``parse``; None where more than those is due, which ``read`` does.
 
-        ``whole``: do that too, and parse the process tree. In one piece: a tick runs on cold caches, where each
+        ``whole``: do that too. In one piece: a tick runs on cold caches, where each
         function more costs a microsecond.
         """
         if at_s >= self._next_alone_s and not whole and self._must_read_seldom(at_s):
@@ -199,13 +199,11 @@ class LinuxHost:
             at = text.rfind(b"\nprocesses ")
             self._mark = text[at : at + 24]
         fresh = self._stat_s == at_s
-        tree = None
-        if whole:
-            self.tree.read(at_s, self._mark)
-        else:
-            tree = self.tree.take(at_s, self._mark, self._mark if fresh else None)
-            if tree is None:
+        tree = self.tree.take(at_s, self._mark, self._mark if fresh else None)
+        if tree is None:
+            if not whole:
                 return None
+            self.tree.read(at_s, self._mark)
         stat = None
         cpu = memory = b""
         if fresh:
