@@ -36,6 +36,7 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self.name = name
         self.number = 0
+        self.cut = ""
         self.head: Mapping[str, Any] | None = None
         self.origins: dict[str, Origin] = {}
         self.channels: tuple[Channel, ...] = ()
@@ -61,10 +62,20 @@ class _Reader:
             self.fail("nested too deeply")
         except RecordError:
             raise
-        except json.JSONDecodeError as error:
-            self.fail(f"not JSON: {error}")
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            if line.endswith(b"\n"):
+                self.fail(f"not JSON: {error}")
+            self.number -= 1
+            self.end_early()
         except ValueError as error:
             self.fail(str(error))
+
+    def end_early(self) -> None:
+        """The file ends in the middle: its writer was killed, or the disk was full. Whole lines are what they were."""
+        if self.head is None:
+            self.number += 1
+            self.fail("cut short within its header")
+        self.cut = f"cut short after line {self.number}: what came later is missing"
 
     def _take_value(self, value: object, size: int) -> None:
         if isinstance(value, list):
@@ -177,25 +188,29 @@ def _in_order(events: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
 def read_trace(path: str | os.PathLike[str]) -> RecordedRun:
     """Read a trace written by :class:`resmon.trace.TraceWriter` or by hand.
 
+    One that ends in the middle of a line, or of what is compressed, is read up to there: ``facts["cut"]`` says so.
     Raises RecordError with the file, the line and the reason; never takes more than some hundred megabytes.
     """
     reader = _Reader(os.fspath(path))
     try:
         for line in _lines(Path(path), reader):
             reader.take(line)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        reader.fail(f"cut short or damaged after this line: {error}")
+    except EOFError:
+        reader.end_early()
+    except (zlib.error, gzip.BadGzipFile) as error:
+        reader.fail(f"damaged after this line: {error}")
     except OSError as error:
         raise RecordError(f"{reader.name}: {error.strerror or error}") from error
     if reader.head is None:
         raise RecordError(f"{reader.name}: not a trace (it has no header)")
     rows = reader.rows()
     if not rows:
-        raise RecordError(f"{reader.name}: holds no sample")
+        raise RecordError(f"{reader.name}: holds no sample{reader.cut and f'; {reader.cut}'}")
     facts = {
         **reader.head["facts"],
         "synthetic": bool(reader.head.get("synthetic")),
         "note": reader.head.get("note", ""),
+        "cut": reader.cut,
         "origins": reader.origins,
     }
     return RecordedRun(facts=facts, channels=reader.channels, rows=rows, events=_in_order(reader.events))
