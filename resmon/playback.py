@@ -189,7 +189,7 @@ class Replay(Monitor):
         if "interval_s" in event:
             self.sampler.interval_s = float(event["interval_s"])
         elif "instant" in event:
-            self._recorded.instant(self.sampler.counters.instant(float(event["instant"])), event.get("process_cpu_s"))
+            self._recorded.instant(self.sampler.ask(float(event["instant"])), event.get("process_cpu_s"))
         elif "cell" in event:
             self._recorded.take(event)
         elif "poll" in event:

@@ -117,6 +117,23 @@ def test_the_parts_of_any_partition_sum_to_the_whole(pieces: list[float]) -> Non
         assert total == pytest.approx(whole.measurement.energy.total_j, rel=1e-9)
 
 
+def test_the_parts_of_a_window_of_hours_sum_to_it_to_its_first_second() -> None:
+    clock = ManualClock()
+    sensors = [scripted_host(power_w=lambda t: 20 + t % 7), scripted_gpu(power_w=lambda t: 200 + t % 5)]
+    with Monitor(0.5, sensors=sensors, clock=clock) as monitor:
+        clock.advance(40.2)
+        with monitor.measure("whole") as whole:
+            parts = [measured(monitor, clock, seconds) for seconds in (1800.1, 3000.2, 9000.3)]
+        clock.advance(1.0)
+        assert whole.measurement is not None
+        for i, found in enumerate(whole.measurement.energy.components):
+            pieces = [part.energy.components[i].energy_j for part in parts]
+            assert found.energy_j == pytest.approx(sum(pieces), rel=1e-9)
+            assert found.coverage == 1.0
+        session = monitor.session_energy()
+        assert [part.coverage for part in session.components] == [1.0, 1.0]
+
+
 def test_windows_nest_and_overlap(monitor: Monitor, clock: ManualClock) -> None:
     first, second = monitor.measure("first").open(), monitor.measure("second")
     clock.advance(2.0)
