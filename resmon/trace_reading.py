@@ -80,7 +80,7 @@ class _Reader:
     def _take_value(self, value: object, size: int) -> None:
         if isinstance(value, list):
             self._row(value)
-        elif isinstance(value, dict) and "channels" in value:
+        elif isinstance(value, dict) and not value.keys().isdisjoint(("channels", "resmon_trace")):
             self._layout(value, size)
         elif isinstance(value, dict) and "event" in value:
             self._event(check_event(value["event"]), size)
@@ -111,8 +111,8 @@ class _Reader:
         if not isinstance(head.get("note", ""), str) or not isinstance(head.get("synthetic", False), bool):
             self.fail("a note that is no text, or a synthetic that is neither true nor false")
         self._holds(size)
-        if not isinstance(head["channels"], list):
-            self.fail("channels is no list")
+        if not isinstance(head.get("channels"), list):
+            self.fail("a header without the list of channels")
         channels = tuple(made(Channel, c, f"channels[{i}]") for i, c in enumerate(head["channels"]))
         self._check_channels(channels)
         try:

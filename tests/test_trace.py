@@ -121,6 +121,14 @@ def _newer(lines: list[Any]) -> None:
     lines[0]["resmon_trace"] = 2
 
 
+def _newer_shape(lines: list[Any]) -> None:
+    lines[0] = {"resmon_trace": 7, "columns": []}
+
+
+def _no_channels(lines: list[Any]) -> None:
+    del lines[0]["channels"]
+
+
 def _no_version(lines: list[Any]) -> None:
     del lines[0]["resmon_trace"]
 
@@ -155,6 +163,8 @@ def _no_rows(lines: list[Any]) -> None:
         (_text, r"line \d+: .* is 'high', not a number"),
         (_deep, r"line \d+: nested too deeply"),
         (_newer, "line 1: written by a newer resmon"),
+        (_newer_shape, r"line 1: written by a newer resmon \(trace version 7, this one reads 1\)"),
+        (_no_channels, "line 1: a header without the list of channels"),
         (_no_version, "line 1: a header without the version"),
         (_no_devices, "line 1: the header lacks 'devices'"),
         (_unknown_fact, "line 1: the header has a fact that cannot be read.*colour"),
