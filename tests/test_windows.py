@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -292,6 +293,16 @@ def test_a_device_without_energy_is_named_and_not_zero() -> None:
     assert energy.measured_j is None
     assert "GPU 0 power" in energy.not_covered
     assert str(energy).startswith("measured –")
+
+
+def test_the_cpu_in_a_module_whose_counter_has_it_is_not_counted_again(clock: ManualClock) -> None:
+    gpu = scripted_gpu(energy_j=lambda t: 450.0 * t)
+    gpu.sources = (replace(gpu.sources[0], kind="module", scope="module: GPU and CPU together"),)
+    with Monitor(0.5, sensors=[scripted_host(power_w=150.0), gpu], clock=clock) as monitor:
+        found = measured(monitor, clock, 10.0)
+        assert [(c.device, c.kind) for c in found.energy.components] == [("GPU 0", "module")]
+        assert found.energy.total_j == pytest.approx(4500.0)
+        assert monitor.why_not_measured() == ""
 
 
 def test_a_model_gives_way_to_a_counter_that_wakes_up(clock: ManualClock) -> None:
