@@ -67,6 +67,13 @@ class Block:
         pack_into(self._data, row * self._row_bytes, at_s, *order(values))
         self.rows = row + 1
 
+    def copied(self, i: int) -> Row:
+        """A row in a block of its own, so that who holds it holds no other."""
+        block = Block(self.schema, 1)
+        block._data[:] = self._data[i * self._row_bytes : (i + 1) * self._row_bytes]
+        block.rows = 1
+        return Row(block, 0)
+
     def times(self, first: int, last: int) -> memoryview[float]:
         step = self.schema.row_bytes // 8
         return self._doubles[first * step : last * step : step]
@@ -158,6 +165,17 @@ class Tier:
                     if view[i] == view[i]:
                         return Row(block, i)
         return None
+
+    def beside(self, at_s: float) -> tuple[Row | None, Row | None]:
+        """The newest row at or before an instant and the one after that."""
+        after = None
+        for block in reversed(self.blocks):
+            place = bisect_times(block.times(0, block.rows), at_s, right=True)
+            if place < block.rows:
+                after = Row(block, place)
+            if place:
+                return Row(block, place - 1), after
+        return None, after
 
     def segments(self, start_s: float, end_s: float) -> list[tuple[Block, int, int]]:
         """The parts of the blocks with ``start_s <= time <= end_s``, oldest first."""

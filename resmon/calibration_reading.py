@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import math
 import re
 import reprlib
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ MAX_TEXT: Final = 200
 GAIN_RANGE: Final = (0.5, 2.0)
 """A gain beyond is a slip (per cent, a meter on several boards), not a board: published gains are within 11 % of 1."""
 
+_BOARD: Final = re.compile(r"boards\[(\d+)\]")
 _UUID: Final = re.compile(r"GPU-[!-~]{1,96}")
 
 
@@ -40,13 +40,18 @@ def read_board_calibration(path: str | Path) -> BoardCalibrations:
 
 
 class _File:
-    """Takes one calibration file apart; ``fail`` names the file and the place."""
+    """Takes one calibration file apart; ``fail`` names the file, the line of a board, and the place."""
 
     def __init__(self, name: str, sha256: str) -> None:
         self.name = name
         self.sha256 = sha256
+        self.text = ""
 
     def fail(self, place: str, reason: str) -> NoReturn:
+        board = _BOARD.match(place)
+        line = None if board is None else _line_of_board(self.text, int(board[1]))
+        if line is not None:
+            place = f"line {line}, {place}"
         raise CalibrationError(f"{self.name}, {place}: {reason}" if place else f"{self.name}: {reason}")
 
     def read(self, content: bytes) -> BoardCalibrations:
@@ -66,7 +71,9 @@ class _File:
 
     def _json(self, content: bytes) -> Any:
         try:
-            return json.loads(content.decode("utf-8-sig"), parse_constant=self._constant, object_pairs_hook=self._once)
+            self.text = content.decode("utf-8-sig")
+            # NaN, infinity and endless numbers are refused where they stand, by what is wanted there.
+            return json.loads(self.text, parse_constant=float, parse_int=_whole, object_pairs_hook=self._once)
         except CalibrationError:
             raise
         except RecursionError:
@@ -105,6 +112,8 @@ class _File:
         try:
             day = dt.date.fromisoformat(date)
         except ValueError:
+            day = None
+        if day is None or day.isoformat() != date:
             self.fail(f"{place}.date", f"a day such as 2026-10-01 is wanted, not {reprlib.repr(date)}")
         source = self._text(place, row, "source")
         return BoardCalibration(uuid=uuid, gain=gain, gain_sigma=sigma, source=source, date=day, sha256=self.sha256)
@@ -119,10 +128,7 @@ class _File:
         value = row[key]
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             self.fail(f"{place}.{key}", f"a number is wanted, not {reprlib.repr(value)}")
-        try:
-            return float(value)
-        except OverflowError:
-            return math.inf
+        return float(value)
 
     def _text(self, place: str, row: Mapping[str, Any], key: str) -> str:
         value = row[key]
@@ -132,9 +138,6 @@ class _File:
             )
         return value.strip()
 
-    def _constant(self, word: str) -> NoReturn:
-        self.fail("", f"{word} is no value")
-
     def _once(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
@@ -143,3 +146,23 @@ class _File:
                 "", f"{reprlib.repr(next(key for key in keys if keys.count(key) > 1))} is there twice in one object"
             )
         return found
+
+
+def _whole(text: str) -> float:
+    """A whole number of JSON; one that no value of such a file can be as a float, infinite where it has to be."""
+    return int(text) if len(text) <= 18 else float(text)
+
+
+def _line_of_board(text: str, number: int) -> int | None:
+    """The line on which a board begins, of text that is JSON; None where it cannot be told."""
+    decoder, space = json.JSONDecoder(), re.compile(r"[\s,]*")
+    try:
+        at = text.index("[", text.index('"boards"')) + 1
+        for i in range(number + 1):
+            skipped = space.match(text, at)
+            at = skipped.end() if skipped else at
+            if i < number:
+                at = decoder.raw_decode(text, at)[1]
+    except ValueError:
+        return None
+    return text.count("\n", 0, at) + 1

@@ -70,10 +70,12 @@ class _Track:
 class Instant:
     """A moment at which the totals of all counters are wanted. ``marks`` is whole once ``ready`` is true."""
 
-    __slots__ = ("at_s", "marks", "ready", "waiting")
+    __slots__ = ("at_s", "kept", "marks", "ready", "waiting")
 
     def __init__(self, at_s: float, waiting: Mapping[str, _Track]) -> None:
         self.at_s = at_s
+        self.kept: object = None
+        """What keeps the history of this instant exact, where that is wanted."""
         self.marks: dict[str, Mark] = {}
         self.waiting = dict(waiting)
         self.ready = not self.waiting

@@ -58,11 +58,19 @@ class EnergyComponent:
         return cls(**{**data, "claim": None if claim is None else Claim(**claim)})
 
 
+def _check_factor(name: str, value: float) -> None:
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be a finite number >= 0, not {value!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class CarbonIntensity:
     """Grams of CO2-equivalent per kilowatt-hour of electricity, with where and when the figure holds.
 
-    ``date`` is kept as text. Raises ValueError for a negative or non-finite factor, or an empty source.
+    ``date`` is kept as text. Raises ValueError for a negative or non-finite factor, or an empty source, zone or date,
+    TypeError for a factor that is no number.
     """
 
     g_per_kwh: float
@@ -71,10 +79,11 @@ class CarbonIntensity:
     date: dt.date | str
 
     def __post_init__(self) -> None:
-        if not 0 <= self.g_per_kwh < float("inf"):
-            raise ValueError(f"g_per_kwh must be a finite number >= 0, not {self.g_per_kwh!r}")
-        if not self.source:
-            raise ValueError("source must name where the factor comes from, for example 'ENTSO-E 2025'")
+        _check_factor("g_per_kwh", self.g_per_kwh)
+        for name, example in (("source", "ENTSO-E 2025"), ("zone", "DE"), ("date", "2025")):
+            value = getattr(self, name)
+            if value is None or not str(value).strip():
+                raise ValueError(f"{name} must name where or when the factor holds, for example {example!r}")
         object.__setattr__(self, "date", str(self.date))
 
 
@@ -82,7 +91,8 @@ class CarbonIntensity:
 class Price:
     """What a kilowatt-hour costs, in a currency (its ISO 4217 code), with where the figure comes from.
 
-    Raises ValueError for a negative or non-finite price, or an empty currency or source.
+    Raises ValueError for a negative or non-finite price, or an empty currency or source, TypeError for a price that is
+    no number.
     """
 
     per_kwh: float
@@ -90,8 +100,7 @@ class Price:
     source: str
 
     def __post_init__(self) -> None:
-        if not 0 <= self.per_kwh < float("inf"):
-            raise ValueError(f"per_kwh must be a finite number >= 0, not {self.per_kwh!r}")
+        _check_factor("per_kwh", self.per_kwh)
         if not self.currency or not self.source:
             raise ValueError("currency and source must name what the price is in and where it comes from")
 
@@ -165,10 +174,7 @@ class Energy:
 
     def cost(self, price_per_kwh: float) -> float | None:
         """The total's price, in the currency of ``price_per_kwh``."""
-        if not isinstance(price_per_kwh, (int, float)):
-            raise TypeError(f"price_per_kwh must be a number, not {price_per_kwh!r}")
-        if not 0 <= price_per_kwh < float("inf"):
-            raise ValueError(f"price_per_kwh must be a finite number >= 0, not {price_per_kwh!r}")
+        _check_factor("price_per_kwh", price_per_kwh)
         return None if self.wh is None else self.wh / 1000.0 * price_per_kwh
 
     def co2_g(self, intensity: CarbonIntensity, pue: float | None = None) -> float | None:

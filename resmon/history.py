@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from resmon.blocks import Block, Row, Schema, Tier, column_stats
 from resmon.facts import Channel
+from resmon.landmarks import Beside, Kept, Landmarks, point_of
 from resmon.news import News
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class History:
         self._bucket_end_s = float("-inf")
         self._ended: list[tuple[Block, int, int]] = []
         self._middle_first = 0
+        self._landmarks = Landmarks()
         self.news = News()
         self.rows = 0
         self.bring_up: Callable[[], None] = lambda: None
@@ -127,16 +129,34 @@ class History:
                 break
         return before, after
 
+    def keep(self, at_s: float) -> Kept:
+        """Keep the counters at an instant that has just come, however old it grows while the result is held.
+
+        For the beginning of a span that may last for days. Any thread.
+        """
+        return self._landmarks.keep(at_s)
+
+    def beside(self, channel_id: str, at_s: float) -> Beside:
+        """A counter at or before and at or after an instant, as near as it is known.
+
+        Where it began, and at an instant that is kept, to the row, however long ago that was.
+        """
+        self.bring_up()
+        found = self._landmarks.find(channel_id, at_s)
+        if found is not None:
+            return found
+        before, after = self.around(channel_id, at_s)
+        return point_of(before, channel_id), point_of(after, channel_id)
+
     def value(self, channel_id: str, at_s: float) -> float | None:
         """A counter at an instant: linear between the nearest known rows, the outermost one beyond them."""
-        before, after = self.around(channel_id, at_s)
+        before, after = self.beside(channel_id, at_s)
         if before is None or after is None:
-            row = before or after
-            return None if row is None else row.value(channel_id)
-        v0, v1 = before.value(channel_id), after.value(channel_id)
+            point = before or after
+            return None if point is None else point.value
         if after.at_s <= before.at_s:
-            return v1
-        return v0 + (v1 - v0) * (at_s - before.at_s) / (after.at_s - before.at_s)
+            return after.value
+        return before.value + (after.value - before.value) * (at_s - before.at_s) / (after.at_s - before.at_s)
 
     def set_channels(self, channels: Sequence[Channel]) -> None:
         """Start a new layout. Writer only; the rows written so far keep theirs."""
@@ -144,6 +164,7 @@ class History:
         self._fold_buckets()
         self._schema = Schema(channels)
         self._folding = _Folding(self._schema)
+        self._landmarks.begin(self._folding.counters)
         self._bucket_end_s = float("-inf")
 
     def append(self, at_s: float, values: Sequence[float]) -> None:
@@ -154,6 +175,9 @@ class History:
         else:
             self._begin_bucket(at_s, values)
         self.rows += 1
+        landmarks = self._landmarks
+        if landmarks.awaited or landmarks.unseen:
+            landmarks.take(self._raw)
         if self.news.awaited:
             self.news.tell()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,8 +12,8 @@ from typing import Any
 
 from resmon.clock import Ticking
 from resmon.energy.edges import CounterRead
-from resmon.errors import RecordError
-from resmon.facts import Channel, Device, EnergySource, Limits, SensorStatus
+from resmon.errors import RecordError, ResmonWarning
+from resmon.facts import Channel, Device, EnergySource, Limits, SensorState, SensorStatus
 from resmon.monitor import Monitor
 from resmon.origins import Origin
 from resmon.plan import CPU_S, MISSED
@@ -39,6 +40,7 @@ class _Recorded:
         facts = run.facts
         synthetic = f" ({SYNTHETIC})" if facts.get("synthetic") else ""
         self._detail = f"recorded: {origin}{synthetic}"
+        self._cut = str(facts.get("cut", ""))
         self.devices = tuple(Device(**d) for d in facts.get("devices", ()))
         self.sources = tuple(EnergySource(**s) for s in facts.get("sources", ()))
         self.not_covered: Sequence[str] = tuple(facts.get("not_covered", ()))
@@ -56,7 +58,8 @@ class _Recorded:
 
     @property
     def status(self) -> Sequence[SensorStatus]:
-        return (SensorStatus(name=self.name, state="available", detail=self._detail),)
+        state: SensorState = "degraded" if self._cut else "available"
+        return (SensorStatus(name=self.name, state=state, detail=self._detail, cause=self._cut),)
 
     def discover(self) -> None:
         """Nothing to look for: the record says what there was."""
@@ -159,14 +162,20 @@ class Replay(Monitor):
         self.sampler.after_tick.append(self._finish_cells)
 
     def __repr__(self) -> str:
-        synthetic = ", synthetic: no device was measured" if self.synthetic else ""
+        marks = "synthetic: no device was measured" if self.synthetic else "", self.cut
+        said = "".join(f", {mark}" for mark in marks if mark)
         devices = ", ".join(device.label for device in self.sampler.devices) or "no device"
-        return f"<Replay of {self._origin_name}, {self.duration_s:.0f} s{synthetic}: {devices}>"
+        return f"<Replay of {self._origin_name}, {self.duration_s:.0f} s{said}: {devices}>"
 
     @property
     def synthetic(self) -> bool:
         """Whether the record says that no device was measured."""
         return bool(self._run.facts.get("synthetic"))
+
+    @property
+    def cut(self) -> str:
+        """After which line the record ends in the middle, of one that was not finished; else empty."""
+        return str(self._run.facts.get("cut", ""))
 
     def _row_comes(self, row: Sequence[float]) -> None:
         """What the recording monitor counted of itself stands in the row; a replay costs something else."""
@@ -180,7 +189,7 @@ class Replay(Monitor):
         if "interval_s" in event:
             self.sampler.interval_s = float(event["interval_s"])
         elif "instant" in event:
-            self._recorded.instant(self.sampler.counters.instant(float(event["instant"])), event.get("process_cpu_s"))
+            self._recorded.instant(self.sampler.ask(float(event["instant"])), event.get("process_cpu_s"))
         elif "cell" in event:
             self._recorded.take(event)
         elif "poll" in event:
@@ -202,7 +211,10 @@ class Replay(Monitor):
         """Play to the end; returns the measurement of the whole record."""
         self._replay_clock.advance_to(max(self.clock.now(), self._run.rows[-1][0]))
         return measure_span(
-            self, self._run.rows[0][0], self._run.rows[-1][0], Work(name="whole record", notes=self._remarks())
+            self,
+            self._run.rows[0][0],
+            self._run.rows[-1][0],
+            Work(name="whole record", notes=(*self._remarks(), *filter(None, [self.cut]))),
         )
 
     @property
@@ -233,8 +245,9 @@ def replay(source: str | os.PathLike[str]) -> Replay:
     """A started monitor fed by a recorded run.
 
     source: a trace or flight record by its path, a trace that ships with resmon by its name (``"cpu-training"``), or a
-    flight record in the user's own directory by its name. Raises RecordError naming the file, the place and what is
-    wrong with it; where there is nothing of that name, what there is.
+    flight record in the user's own directory by its name. A trace that was cut short is played up to there, with a
+    ResmonWarning and a note. Raises RecordError naming the file, the place and what is wrong with it; where there is
+    nothing of that name, what there is.
     """
     path = _find(source)
     try:
@@ -246,6 +259,8 @@ def replay(source: str | os.PathLike[str]) -> Replay:
     if "wall_at_0" not in run.facts:
         raise RecordError(f"{path}: its facts lack wall_at_0")
     monitor = Replay(run, path.name)
+    if monitor.cut:
+        warnings.warn(f"{path}: {monitor.cut}", ResmonWarning, stacklevel=2)
     monitor.start()
     return monitor
 

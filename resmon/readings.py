@@ -14,7 +14,7 @@ from resmon.history import History, HistoryView
 from resmon.plan import CPU_S, MISSED
 from resmon.record import REMEDY, FlightRecord
 from resmon.sampler import Sampler
-from resmon.sensors import Sensor, Sensors
+from resmon.sensors import Sensor, Sensors, not_covered
 from resmon.sensors.wording import why_nothing_is_measured
 from resmon.trace import TraceWriter
 
@@ -73,7 +73,7 @@ class Readings:
 
     def why_not_measured(self) -> str:
         """Why the CPU's energy is not measured; empty where it is."""
-        if any(source.kind == "cpu" and source.basis == "measured" for source in self.sampler.sources):
+        if any(source.kind in ("cpu", "module") and source.basis == "measured" for source in self.sampler.sources):
             return ""
         return why_nothing_is_measured(self.sensors)
 
@@ -83,8 +83,7 @@ class Readings:
 
     def not_covered(self) -> tuple[str, ...]:
         """Consumers of energy that nothing here sees."""
-        seen = dict.fromkeys(name for sensor in self.sampler.sensors for name in sensor.not_covered)
-        return (*seen, *NEVER_COVERED)
+        return (*not_covered(self.sampler.sensors), *NEVER_COVERED)
 
     def latest(self) -> Sample | None:
         """The newest sample; None before the first."""

@@ -111,7 +111,7 @@ class Sampler(Ticks):
 
     def instant(self, at_s: float, **known: float) -> Instant:
         """Ask for the counters' totals at this instant; ``known`` is noted with it."""
-        instant = self.counters.instant(at_s)
+        instant = self.ask(at_s)
         self.note({"instant": at_s, "at_s": at_s, **known})
         if not instant.ready:
             self._apart.watch()

@@ -172,15 +172,15 @@ def _marked_end(mark: Mark | None) -> _End | None:
 def _end(history: History, source: EnergySource, at_s: float, beyond: Literal["after", "before"]) -> _End | None:
     """Totals interpolated at an instant, or of the nearest sample on the span's inner side."""
     channels = meter_channels(source)
-    before, after = history.around(channels[0], at_s)
+    before, after = history.beside(channels[0], at_s)
     if before is not None and after is not None:
-        values = [history.value(channel_id, at_s) or 0.0 for channel_id in channels]
         edge_s = min(at_s - before.at_s, after.at_s - at_s)
     else:
-        row = after if beyond == "after" else before
-        if row is None:
+        nearest = after if beyond == "after" else before
+        if nearest is None:
             return None
-        values, at_s, edge_s = [row.value(channel_id) for channel_id in channels], row.at_s, 0.0
+        at_s, edge_s = nearest.at_s, 0.0
+    values = [history.value(channel_id, at_s) or 0.0 for channel_id in channels]
     if source.basis == "estimated":
         return _End(at_s, Reading(values[0], values[1], values[2], 0.0), edge_s)
     total_j, gap_s = values

@@ -8,7 +8,7 @@ from typing import Any
 
 from resmon.apart import ReadApart
 from resmon.clock import Clock
-from resmon.counters import Counters
+from resmon.counters import Counters, Instant
 from resmon.energy.edges import CounterRead
 from resmon.energy.meter import Meter
 from resmon.facts import Device, EnergySource, SensorStatus
@@ -138,6 +138,12 @@ class Ticks:
     def resume(self, source: EnergySource, origin: Origin) -> None:
         """Let the totals of a source go on from there, before its first tick."""
         self.intake.resume(source, origin)
+
+    def ask(self, at_s: float) -> Instant:
+        """Have the totals at this instant: of counters once they have moved on, of the rest from the row after it."""
+        instant = self.counters.instant(at_s)
+        instant.kept = self.history.keep(at_s)
+        return instant
 
     def meter(self, source_id: str) -> Meter | None:
         """The running totals of a source; None before its first tick."""

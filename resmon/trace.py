@@ -90,10 +90,12 @@ class TraceWriter:
     def _turn_off(self, error: OSError) -> None:
         self.close()
         self.notice = f"trace off: {self.path}: {error.strerror or error}"
+        if self.path.suffix == ".gz":
+            self.notice += "; what reached the disk can be replayed"
+            return
         with suppress(OSError):
-            if self.path.suffix != ".gz":
-                self.rows = _keep_whole_lines(self.path)
-                self.notice += f"; its first {self.rows} rows can be replayed"
+            self.rows = _keep_whole_lines(self.path)
+            self.notice += f"; its first {self.rows} rows can be replayed"
 
     def close(self) -> None:
         """Finish the file. Idempotent."""
@@ -104,7 +106,8 @@ class TraceWriter:
         except OSError as error:
             self.notice = self.notice or f"the end of the trace is missing: {error.strerror or error}"
         finally:
-            self._raw.close()
+            with suppress(OSError):  # it tries once more to write what is left, and closes all the same
+                self._raw.close()
 
 
 def _keep_whole_lines(path: Path) -> int:

@@ -36,6 +36,7 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self.name = name
         self.number = 0
+        self.cut = ""
         self.head: Mapping[str, Any] | None = None
         self.origins: dict[str, Origin] = {}
         self.channels: tuple[Channel, ...] = ()
@@ -61,15 +62,25 @@ class _Reader:
             self.fail("nested too deeply")
         except RecordError:
             raise
-        except json.JSONDecodeError as error:
-            self.fail(f"not JSON: {error}")
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            if line.endswith(b"\n"):
+                self.fail(f"not JSON: {error}")
+            self.number -= 1
+            self.end_early()
         except ValueError as error:
             self.fail(str(error))
+
+    def end_early(self) -> None:
+        """The file ends in the middle: its writer was killed, or the disk was full. Whole lines are what they were."""
+        if self.head is None:
+            self.number += 1
+            self.fail("cut short within its header")
+        self.cut = f"cut short after line {self.number}: what came later is missing"
 
     def _take_value(self, value: object, size: int) -> None:
         if isinstance(value, list):
             self._row(value)
-        elif isinstance(value, dict) and "channels" in value:
+        elif isinstance(value, dict) and not value.keys().isdisjoint(("channels", "resmon_trace")):
             self._layout(value, size)
         elif isinstance(value, dict) and "event" in value:
             self._event(check_event(value["event"]), size)
@@ -100,8 +111,8 @@ class _Reader:
         if not isinstance(head.get("note", ""), str) or not isinstance(head.get("synthetic", False), bool):
             self.fail("a note that is no text, or a synthetic that is neither true nor false")
         self._holds(size)
-        if not isinstance(head["channels"], list):
-            self.fail("channels is no list")
+        if not isinstance(head.get("channels"), list):
+            self.fail("a header without the list of channels")
         channels = tuple(made(Channel, c, f"channels[{i}]") for i, c in enumerate(head["channels"]))
         self._check_channels(channels)
         try:
@@ -177,25 +188,29 @@ def _in_order(events: list[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
 def read_trace(path: str | os.PathLike[str]) -> RecordedRun:
     """Read a trace written by :class:`resmon.trace.TraceWriter` or by hand.
 
+    One that ends in the middle of a line, or of what is compressed, is read up to there: ``facts["cut"]`` says so.
     Raises RecordError with the file, the line and the reason; never takes more than some hundred megabytes.
     """
     reader = _Reader(os.fspath(path))
     try:
         for line in _lines(Path(path), reader):
             reader.take(line)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        reader.fail(f"cut short or damaged after this line: {error}")
+    except EOFError:
+        reader.end_early()
+    except (zlib.error, gzip.BadGzipFile) as error:
+        reader.fail(f"damaged after this line: {error}")
     except OSError as error:
         raise RecordError(f"{reader.name}: {error.strerror or error}") from error
     if reader.head is None:
         raise RecordError(f"{reader.name}: not a trace (it has no header)")
     rows = reader.rows()
     if not rows:
-        raise RecordError(f"{reader.name}: holds no sample")
+        raise RecordError(f"{reader.name}: holds no sample{reader.cut and f'; {reader.cut}'}")
     facts = {
         **reader.head["facts"],
         "synthetic": bool(reader.head.get("synthetic")),
         "note": reader.head.get("note", ""),
+        "cut": reader.cut,
         "origins": reader.origins,
     }
     return RecordedRun(facts=facts, channels=reader.channels, rows=rows, events=_in_order(reader.events))

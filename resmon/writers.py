@@ -12,7 +12,7 @@ from resmon.clock import Clock
 from resmon.energy.edges import CounterRead
 from resmon.facts import Channel, Device, EnergySource
 from resmon.origins import Origin
-from resmon.sensors import Sensor, limits_of
+from resmon.sensors import Sensor, limits_of, not_covered
 
 
 class RowWriter(Protocol):
@@ -100,7 +100,7 @@ def record_facts(
     *,
     devices: Iterable[Device],
     sources: Iterable[EnergySource],
-    sensors: Iterable[Sensor],
+    sensors: Sequence[Sensor],
     derived: Iterable[str],
     origins: Mapping[str, Origin],
     interval_s: float,
@@ -110,7 +110,7 @@ def record_facts(
     return {
         "devices": [asdict(d) for d in devices],
         "sources": [asdict(s) for s in sources],
-        "not_covered": sorted({n for s in sensors for n in s.not_covered}),
+        "not_covered": sorted(not_covered(sensors)),
         "derived": list(derived),
         "limits": next((asdict(found) for s in sensors if (found := limits_of(s)) is not None), None),
         "origins": {source_id: origin.to_json() for source_id, origin in origins.items()},

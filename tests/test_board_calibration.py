@@ -72,7 +72,8 @@ def without(key: str) -> dict[str, object]:
         (b"[" * 100_000, "", "nested too deeply"),
         (b'{"a":' * 100_000, "", "nested too deeply"),
         (b" " * (MAX_BYTES + 1), "", f"larger than {MAX_BYTES} bytes"),
-        (b'{"resmon_calibration": 1, "boards": [' + b"9" * 5000 + b"]}", "", "not JSON"),
+        (b'{"resmon_calibration": 1, "boards": [' + b"9" * 5000 + b"]}", "boards[0]", "not inf"),
+        (b'{"resmon_calibration": NaN, "boards": []}', "resmon_calibration", "not nan"),
         ([], "", "no calibration"),
         ({"boards": [ROW]}, "", "no calibration"),
         ({"resmon_calibration": 2, "boards": [ROW], "more": 1}, "resmon_calibration", "a newer resmon (version 2"),
@@ -85,7 +86,9 @@ def without(key: str) -> dict[str, object]:
         (boards(ROW, "x"), "boards[1]", "an object is wanted"),
         *((boards(without(key)), "boards[0]", f"{key} is missing") for key in ROW),
         (boards({**ROW, "gian": 1}), "boards[0]", "'gian' is not known"),
-        (boards({**ROW, "gain": math.nan}), "", "NaN is no value"),
+        (boards({**ROW, "gain": math.nan}), "boards[0].gain", "not nan"),
+        (boards({**ROW, "gain_sigma": math.inf}), "boards[0].gain_sigma", "not inf"),
+        (boards({**ROW, "gain_sigma": math.nan}), "boards[0].gain_sigma", "not nan"),
         (boards({**ROW, "gain": -1.02}), "boards[0].gain", "not -1.02"),
         (boards({**ROW, "gain": 0}), "boards[0].gain", "not 0.0"),
         (boards({**ROW, "gain": 102.3}), "boards[0].gain", "not 102.3"),
@@ -99,6 +102,7 @@ def without(key: str) -> dict[str, object]:
         (boards({**ROW, "source": "a\nb"}), "boards[0].source", "a line of 1 to 200"),
         (boards({**ROW, "source": "a" * 201}), "boards[0].source", "a line of 1 to 200"),
         (boards({**ROW, "date": "yesterday"}), "boards[0].date", "not 'yesterday'"),
+        (boards({**ROW, "date": "20261001"}), "boards[0].date", "not '20261001'"),
         (boards({**ROW, "uuid": "0"}), "boards[0].uuid", "not '0'"),
         (boards({**ROW, "uuid": "GPU-0 1"}), "boards[0].uuid", "GPU-"),
         (boards(ROW, {**ROW, "uuid": UUID.replace("a", "A")}), "boards[1].uuid", "is there twice"),
@@ -111,11 +115,22 @@ def test_a_bad_file_is_refused_with_file_place_and_reason(
     path = wrote(tmp_path, content)
     with pytest.raises(CalibrationError) as caught:
         read_board_calibration(path)
+    if place.startswith("boards["):
+        place = f"line 1, {place}"
     assert str(caught.value).startswith(f"{path}, {place}: " if place else f"{path}: ")
     assert reason in str(caught.value)
     assert len(str(caught.value)) < 300 + len(str(path))
     assert isinstance(caught.value, ResmonError)
     assert isinstance(caught.value, ValueError)
+
+
+def test_the_line_of_a_bad_board_is_told(tmp_path: Path) -> None:
+    rows = [{**ROW, "uuid": f"GPU-{i}", "source": 'the "boards" [of, the] shelf'} for i in range(4)]
+    rows[2]["gain"] = -1
+    text = json.dumps({"resmon_calibration": 1, "boards": rows}, indent=2)
+    at = next(i for i, line in enumerate(text.splitlines(), 1) if "GPU-2" in line) - 1
+    with pytest.raises(CalibrationError, match=rf"line {at}, boards\[2\]\.gain: "):
+        read_board_calibration(wrote(tmp_path, text.encode()))
 
 
 def test_every_depth_is_read_or_refused(tmp_path: Path) -> None:

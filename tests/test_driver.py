@@ -47,6 +47,24 @@ def test_an_integral_is_the_sum_of_its_values(profile: Profile) -> None:
     assert profile.integral(5.0) == pytest.approx(total, rel=2e-3)
 
 
+def test_the_energy_of_a_duty_cycle_never_goes_back_at_whole_cycles(tmp_path: Path) -> None:
+    # At 2.7 s as at 9 periods of 0.1 s, the quotient of two floats is whole and their remainder nearly a cycle.
+    cycle, times = Square(200.0, 400.0, 0.9, 0.5), [i * 0.1 for i in range(20_000)]
+    answers = play(
+        Script(gpus=[Gpu(uuid=gpu_uuid(0), power_w=cycle)]).write(tmp_path / "gpus"),
+        NVML
+        + """
+truth = pynvml.nvmlLib.script_true_energy_j
+truth.restype, truth.argtypes = ctypes.c_double, (ctypes.c_int, ctypes.c_double)
+print(json.dumps([truth(0, i * 0.1) for i in range(20_000)]))
+""",
+    )
+    for joules in (answers, [cycle.integral(at) for at in times]):
+        steps = [after - before for before, after in pairwise(joules)]
+        assert min(steps) == pytest.approx(20.0, abs=1e-4)
+        assert max(steps) == pytest.approx(40.0, abs=1e-4)
+
+
 def test_the_counter_moves_at_its_edges_alone(tmp_path: Path) -> None:
     path = Script(gpus=gpus(1, power_w=500, tau_s=0.05), epoch_s=time.monotonic() - 5).write(tmp_path / "gpus")
     seen = play(

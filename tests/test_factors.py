@@ -47,6 +47,21 @@ def test_an_intensity_is_made_in_the_order_in_which_it_is_read() -> None:
     assert CarbonIntensity(300, "the supplier's label", "DE", "2025-12-31") == CARBON
 
 
+@pytest.mark.parametrize("lacking", ["source", "zone", "date"])
+@pytest.mark.parametrize("value", ["", " ", None])
+def test_an_intensity_without_source_zone_or_date_is_refused(lacking: str, value: str | None) -> None:
+    known = {"source": "the supplier's label", "zone": "DE", "date": "2025"}
+    with pytest.raises(ValueError, match=f"{lacking} must name"):
+        CarbonIntensity(300, **{**known, lacking: value})  # type: ignore[arg-type]  # what a user may well write
+
+
+def test_a_factor_that_is_no_number_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="g_per_kwh must be a number, not '300'"):
+        CarbonIntensity("300", "the supplier's label", "DE", "2025")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"per_kwh must be a number, not '0\.3'"):
+        Price(per_kwh="0.3", currency="EUR", source="the contract")  # type: ignore[arg-type]
+
+
 def test_what_is_no_price_and_no_intensity_is_refused(monitor: Monitor, clock: ManualClock) -> None:
     energy = kilowatt_hour(monitor, clock).energy
     with pytest.raises(TypeError, match="price_per_kwh must be a number"):

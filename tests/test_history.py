@@ -204,3 +204,23 @@ def test_no_row_waits_for_more_than_a_few_buckets_to_be_folded(monkeypatch: pyte
         most = max(most, folds - before)
     assert most == FOLD_TOGETHER
     assert folds > 3 * BLOCK_ROWS / FOLD_S - 2 * FOLD_TOGETHER
+
+
+def test_a_counter_at_its_first_row_and_at_a_kept_instant_outlives_the_rows() -> None:
+    late = Channel(device_id="gpu:x", quantity="joules", unit="J", kind="counter", code="d")
+    history = History(64 * 2**10)
+    history.set_channels([GAUGE, COUNTER])
+    kept = history.keep(100.3)
+    for i in range(60_000):
+        if i == 100:
+            history.set_channels([GAUGE, COUNTER, late])
+        history.append(i / 2, [0.0, i * i / 2] if i < 100 else [0.0, i * i / 2, NAN if i < 110 else float(i * i)])
+    assert history.value("host.joules", 0.0) == 0.0
+    assert history.value("host.joules", -1.0) == 0.0
+    assert history.value("gpu:x.joules", 10.0) == 110**2
+    within = 0.6  # of the half second that begins at 100.0
+    assert history.value("host.joules", 100.3) == pytest.approx((200**2 + within * (201**2 - 200**2)) / 2, rel=1e-12)
+    assert history.beside("host.joules", 100.3) == ((100.0, 200**2 / 2), (100.5, 201**2 / 2))
+    del kept
+    assert history.beside("host.joules", 100.3) != ((100.0, 200**2 / 2), (100.5, 201**2 / 2))
+    assert history.beside("host.joules", 200.3) != ((200.0, 400**2 / 2), (200.5, 401**2 / 2))

@@ -25,6 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "calibration",
             "calibration_reading",
             "history",
+            "landmarks",
             "origins",
             "private_files",
             "rankhistory",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resmon.energy import Ledger, attribute, combine
@@ -105,11 +106,16 @@ def test_what_has_no_claim_is_refused_by_name() -> None:
         Ledger(["5 J"])  # type: ignore[list-item]
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=9).filter(lambda w: sum(w) > 0))
-def test_the_parts_of_a_shared_device_sum_to_it(weights: list[float]) -> None:
-    device = component(3, 17)
+@given(
+    st.floats(0, 1e9),
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=9).filter(lambda w: sum(w) > 0),
+)
+@example(255069.0257394217, [146020.9397889139, 109048.08595050777])
+@example(1e5, [0.1, 0.2, 0.3, 0.7])
+def test_the_parts_of_a_shared_device_sum_to_it(energy_j: float, weights: list[float]) -> None:
+    device = replace(component(3, 17), energy_j=energy_j, low_j=0.9 * energy_j, high_j=1.1 * energy_j)
     parts = attribute(device, weights)
-    assert sum(part.energy_j for part in parts) == pytest.approx(device.energy_j, rel=1e-12)
+    assert sum(part.energy_j for part in parts) == device.energy_j
     assert {part.basis for part in parts} == {"estimated"}
     for part in parts:
         assert 0 <= part.low_j <= part.energy_j <= part.high_j + 1e-9

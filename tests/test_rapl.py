@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import resmon
+from resmon.monitor import Monitor
 from resmon.sensors.rapl import POWERCAP_REMEDY, RaplSensor
+from resmon.testing import ManualClock, ScriptedSensor
 from tests.fake_root import open_to_others, write
 
 RANGE_UJ = 262_143_328_850
@@ -236,3 +239,20 @@ def test_what_is_not_there_says_so(tmp_path: Path) -> None:
             assert cause in sensor.status[0].cause
             assert sensor.read(0.0) == []
             assert sensor.not_covered == ()
+
+
+def test_memory_that_is_counted_is_not_named_as_not_covered(tmp_path: Path) -> None:
+    counters = [zone(tmp_path, "intel-rapl:0", "package-0", 10_000_000_000)]
+    trace = tmp_path / "run.ndjson"
+    for dram in (False, True):
+        if dram:
+            counters.append(zone(tmp_path, "intel-rapl:0:0", "dram", 20_000_000_000))
+        clock, modelled = ManualClock(), ScriptedSensor("rated", [], {}, [], not_covered=["DRAM"])
+        with advancing(*counters), Monitor(0.5, [RaplSensor(str(tmp_path)), modelled], clock) as monitor:
+            if dram:
+                monitor.record_trace(trace)
+            with monitor.measure("work") as window:
+                clock.advance(5.0)
+            assert window.measurement is not None
+            assert ("DRAM" in window.measurement.energy.not_covered) is not dram
+    assert "DRAM" not in resmon.replay(trace).play().energy.not_covered

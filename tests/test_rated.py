@@ -8,7 +8,9 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,9 @@ def test_the_worked_example_is_exact() -> None:
     assert rated_energy_j([300, 100, 20], [0.8, 0.5, 0.2], 3600) == 294 * 3600
     assert [rated_energy_j(p, u, 3600) / 3600 for p, u in ((300, 0.8), (100, 0.5), (20, 0.2))] == [240, 50, 4]
     assert rated_energy_j((), (), 10) == 0
+    numbers: list[Any] = [np.float32(300), np.array([300])]
+    shares: list[Any] = [np.float32(0.5), np.array([0.5])]
+    assert [rated_energy_j(p, u, 2) for p, u in zip(numbers, shares, strict=True)] == [300, 300]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 import resmon
-from resmon.errors import MonitorError, RecordError
+from resmon.errors import MonitorError, RecordError, ResmonWarning
 from resmon.monitor import Monitor
 from resmon.testing import ManualClock, scripted_gpu, scripted_host
 from resmon.trace_reading import read_trace
@@ -120,6 +121,14 @@ def _newer(lines: list[Any]) -> None:
     lines[0]["resmon_trace"] = 2
 
 
+def _newer_shape(lines: list[Any]) -> None:
+    lines[0] = {"resmon_trace": 7, "columns": []}
+
+
+def _no_channels(lines: list[Any]) -> None:
+    del lines[0]["channels"]
+
+
 def _no_version(lines: list[Any]) -> None:
     del lines[0]["resmon_trace"]
 
@@ -154,6 +163,8 @@ def _no_rows(lines: list[Any]) -> None:
         (_text, r"line \d+: .* is 'high', not a number"),
         (_deep, r"line \d+: nested too deeply"),
         (_newer, "line 1: written by a newer resmon"),
+        (_newer_shape, r"line 1: written by a newer resmon \(trace version 7, this one reads 1\)"),
+        (_no_channels, "line 1: a header without the list of channels"),
         (_no_version, "line 1: a header without the version"),
         (_no_devices, "line 1: the header lacks 'devices'"),
         (_unknown_fact, "line 1: the header has a fact that cannot be read.*colour"),
@@ -167,12 +178,54 @@ def test_a_trace_that_was_edited_by_hand_is_refused_with_its_line(tmp_path: Path
         resmon.replay(changed(tmp_path / "run.ndjson", change))
 
 
-def test_a_cut_archive_says_where(tmp_path: Path) -> None:
-    traced(tmp_path / "run.ndjson.gz")
-    whole = (tmp_path / "run.ndjson.gz").read_bytes()
-    (tmp_path / "run.ndjson.gz").write_bytes(whole[:-40])
-    with pytest.raises(RecordError, match="cut short or damaged"):
-        resmon.replay(tmp_path / "run.ndjson.gz")
+def plain(data: bytes, name: str) -> bytes:
+    return zlib.decompressobj(31).decompress(data) if name.endswith(".gz") else data
+
+
+@pytest.mark.parametrize("name", ["run.ndjson", "run.ndjson.gz"])
+@pytest.mark.parametrize("part", [0.75, 0.85, 0.97])
+def test_a_cut_trace_is_read_up_to_the_cut_and_says_where(tmp_path: Path, name: str, part: float) -> None:
+    path = tmp_path / name
+    traced(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    text = plain(path.read_bytes(), name)
+    lines = [line for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
+    rows = sum(line.startswith(b"[") for line in lines)
+    says = rf"cut short after line {len(lines)}: what came later is missing"
+    with pytest.warns(ResmonWarning, match=rf"{name}: {says}"):
+        replayed = resmon.replay(path)
+    assert says in repr(replayed)
+    assert (replayed.sensors[0].state, replayed.sensors[0].cause) == ("degraded", says)
+    played = replayed.play()
+    assert played.samples == rows
+    assert says in played.notes
+    assert json.loads(lines[-1])
+
+
+def test_a_trace_that_lacks_its_last_newline_alone_is_whole(tmp_path: Path) -> None:
+    traced(tmp_path / "run.ndjson")
+    samples = resmon.replay(tmp_path / "run.ndjson").play().samples
+    (tmp_path / "run.ndjson").write_bytes((tmp_path / "run.ndjson").read_bytes()[:-1])
+    assert resmon.replay(tmp_path / "run.ndjson").play().samples == samples
+
+
+@pytest.mark.parametrize("name", ["run.ndjson", "run.ndjson.gz"])
+def test_a_trace_that_is_cut_within_its_header_is_none(tmp_path: Path, name: str) -> None:
+    traced(tmp_path / name)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:40])
+    with pytest.raises(RecordError, match=f"{name}, line 1: cut short within its header"):
+        resmon.replay(tmp_path / name)
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.ndjson.gz"
+    traced(path)
+    whole = path.read_bytes()
+    for at in (len(whole) // 2, len(whole) - 6):  # in the middle, and in the checksum at the end
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with pytest.raises(RecordError, match=r"run\.ndjson\.gz, line \d+: "):
+            resmon.replay(path)
 
 
 @pytest.mark.parametrize("kind", ["one endless line", "a billion rows"])
@@ -247,6 +300,46 @@ def test_what_was_written_before_the_disk_was_full_can_be_replayed(tmp_path: Pat
         assert not [s for s in monitor.sensors if s.name == "trace"]
     assert 0 < path.stat().st_size <= 10_001
     assert resmon.replay(path).play().samples == trace.rows > 0
+
+
+def test_what_was_compressed_before_the_disk_was_full_can_be_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "run.ndjson.gz"
+    clock = ManualClock()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with Monitor(0.5, sensors=[scripted_host(utilization=lambda t: (t * 0.37) % 1)], clock=clock) as monitor:
+        monitor.record_trace(path)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_001, hard))
+        try:
+            clock.advance(1200.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, old)
+        trace = monitor.end_trace()
+        assert trace is not None
+        assert "what reached the disk can be replayed" in trace.notice
+    assert path.stat().st_size == 10_001
+    with pytest.warns(ResmonWarning, match="cut short after line"):
+        samples = resmon.replay(path).play().samples
+    assert 20 < samples <= trace.rows
+
+
+def test_the_trace_of_a_killed_process_can_be_replayed(tmp_path: Path) -> None:
+    code = """
+        import os, signal, sys
+        from resmon.monitor import Monitor
+        from resmon.testing import ManualClock, scripted_host
+        clock = ManualClock()
+        monitor = Monitor(0.5, sensors=[scripted_host()], clock=clock).start()
+        monitor.record_trace(sys.argv[1])
+        clock.advance(100.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    path = tmp_path / "run.ndjson.gz"
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(path)], check=False, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
+    with pytest.warns(ResmonWarning, match="cut short after line"):
+        assert 100 < resmon.replay(path).play().samples <= 201
 
 
 def test_rows_and_facts_of_a_trace_can_be_read_alone(tmp_path: Path) -> None:

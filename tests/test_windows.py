@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,23 @@ def test_the_parts_of_any_partition_sum_to_the_whole(pieces: list[float]) -> Non
         assert whole.measurement is not None
         total = sum(p.measurement.energy.total_j or 0.0 for p in parts if p.measurement)
         assert total == pytest.approx(whole.measurement.energy.total_j, rel=1e-9)
+
+
+def test_the_parts_of_a_window_of_hours_sum_to_it_to_its_first_second() -> None:
+    clock = ManualClock()
+    sensors = [scripted_host(power_w=lambda t: 20 + t % 7), scripted_gpu(power_w=lambda t: 200 + t % 5)]
+    with Monitor(0.5, sensors=sensors, clock=clock) as monitor:
+        clock.advance(40.2)
+        with monitor.measure("whole") as whole:
+            parts = [measured(monitor, clock, seconds) for seconds in (1800.1, 3000.2, 9000.3)]
+        clock.advance(1.0)
+        assert whole.measurement is not None
+        for i, found in enumerate(whole.measurement.energy.components):
+            pieces = [part.energy.components[i].energy_j for part in parts]
+            assert found.energy_j == pytest.approx(sum(pieces), rel=1e-9)
+            assert found.coverage == 1.0
+        session = monitor.session_energy()
+        assert [part.coverage for part in session.components] == [1.0, 1.0]
 
 
 def test_windows_nest_and_overlap(monitor: Monitor, clock: ManualClock) -> None:
@@ -275,6 +293,16 @@ def test_a_device_without_energy_is_named_and_not_zero() -> None:
     assert energy.measured_j is None
     assert "GPU 0 power" in energy.not_covered
     assert str(energy).startswith("measured –")
+
+
+def test_the_cpu_in_a_module_whose_counter_has_it_is_not_counted_again(clock: ManualClock) -> None:
+    gpu = scripted_gpu(energy_j=lambda t: 450.0 * t)
+    gpu.sources = (replace(gpu.sources[0], kind="module", scope="module: GPU and CPU together"),)
+    with Monitor(0.5, sensors=[scripted_host(power_w=150.0), gpu], clock=clock) as monitor:
+        found = measured(monitor, clock, 10.0)
+        assert [(c.device, c.kind) for c in found.energy.components] == [("GPU 0", "module")]
+        assert found.energy.total_j == pytest.approx(4500.0)
+        assert monitor.why_not_measured() == ""
 
 
 def test_a_model_gives_way_to_a_counter_that_wakes_up(clock: ManualClock) -> None:

@@ -211,9 +211,10 @@ def attribute(component: EnergyComponent, weights: Sequence[float]) -> tuple[Ene
     total = sum(weights)
     if not weights or not 0 < total < float("inf") or any(not w >= 0 for w in weights):
         raise ValueError(f"weights must be finite, not negative and not all zero, not {list(weights)!r}")
-    parts = [component.energy_j * w / total for w in weights]
+    # In whole steps of the last digit of the sum, which add up exactly; the largest part takes what rounding left.
+    step_j = math.ulp(component.energy_j)
+    parts = [round(component.energy_j * (w / total) / step_j) * step_j for w in weights]
     largest = max(range(len(parts)), key=parts.__getitem__)
-    # Rounding is taken by the largest part, so that the sum is the device's to the last digit.
     parts[largest] = component.energy_j - sum(part for i, part in enumerate(parts) if i != largest)
     return tuple(
         replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 
 def rated_energy_j(power_w: float | Sequence[float], utilization: float | Sequence[float], duration_s: float) -> float:
@@ -34,4 +35,6 @@ def rated_energy_j(power_w: float | Sequence[float], utilization: float | Sequen
 
 
 def _values(given: float | Sequence[float]) -> Sequence[float]:
-    return (given,) if isinstance(given, (int, float)) else given
+    if isinstance(given, (int, float)):
+        return (given,)
+    return given if hasattr(given, "__len__") else (cast(float, given),)  # not every number of NumPy's is a float

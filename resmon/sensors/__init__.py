@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from resmon.facts import Limits
 from resmon.sensors.base import NAN, Apart, Sensor
 
-__all__ = ["NAN", "Apart", "Sensor", "Sensors", "default_sensors", "in_use", "limits_of"]
+__all__ = ["NAN", "Apart", "Sensor", "Sensors", "default_sensors", "in_use", "limits_of", "not_covered"]
 
 
 @dataclass
@@ -45,8 +45,17 @@ def default_sensors(root: str = "/") -> Sensors:
 def in_use(sensors: Sequence[Sensor]) -> list[Sensor]:
     """The sensors whose values are wanted: a model gives way where something measures the same kind of device."""
     measured = {source.kind for sensor in sensors for source in sensor.sources if source.basis == "measured"}
+    if "module" in measured:
+        measured.add("cpu")  # of a module the counter has the CPU too
 
     def superseded(sensor: Sensor) -> bool:
         return bool(sensor.sources) and all(s.basis == "estimated" and s.kind in measured for s in sensor.sources)
 
     return [sensor for sensor in sensors if not superseded(sensor)]
+
+
+def not_covered(sensors: Sequence[Sensor]) -> tuple[str, ...]:
+    """What these sensors know to be missing; not the memory where one of them counts it, whatever a model says."""
+    seen = dict.fromkeys(name for sensor in sensors for name in sensor.not_covered)
+    counted = any(source.kind == "dram" for sensor in sensors for source in sensor.sources)
+    return tuple(name for name in seen if not (counted and name == "DRAM"))

@@ -91,7 +91,9 @@ class Square:
         if since <= 0:
             return self.low * until_s
         on_s = self.duty * self.period_s
-        high_s = math.floor(since / self.period_s) * on_s + min(since % self.period_s, on_s)
+        rest_s = math.fmod(since, self.period_s)
+        rounds = round((since - rest_s) / self.period_s)  # not the floor, which may be one more than the rest says
+        high_s = rounds * on_s + min(rest_s, on_s)
         return self.low * until_s + (self.high - self.low) * high_s
 
 

@@ -200,7 +200,8 @@ static double integral(const Profile *p, double t) {
     double since = t - p->v[4], extra = p->v[1] - p->v[0], on = p->v[3] * p->v[2];
     if (since <= 0) return p->v[0] * t;
     double rest = fmod(since, p->v[2]);
-    return p->v[0] * t + extra * (floor(since / p->v[2]) * on + (rest < on ? rest : on));
+    double rounds = round((since - rest) / p->v[2]);  // not floor(since / v[2]), which may be one more than rest says
+    return p->v[0] * t + extra * (rounds * on + (rest < on ? rest : on));
 }
 
 static double edge(const Device *d, double k, double tau, double jitter) {
