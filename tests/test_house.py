@@ -41,6 +41,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "apart",
             "boards",
             "counters",
+            "counting",
             "intake",
             "plan",
             "readings",
