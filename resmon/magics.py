@@ -205,7 +205,7 @@ def greeting(monitor: Monitor) -> str:
     parts.append(", ".join(gpus) if gpus else ("GPU: looking…" if looking else "no GPU"))
     measured = any(source.basis == "measured" for source in monitor.sampler.sources)
     parts.append("energy measured" if measured else "energy estimated so far" if looking else "energy estimated")
-    return escape.plain(f"resmon {__version__}: {' · '.join(parts)} — %resmon for the live panel, %resmon? for help")
+    return escape.plain(f"resmon {__version__}: {' · '.join(parts)} — %resmon: panel, %resmon?: help")
 
 
 @context_matcher(identifier="resmon")  # type: ignore[untyped-decorator]  # IPython's has no types
