@@ -17,6 +17,7 @@ from IPython.display import DisplayHandle, display
 
 from resmon import rankcells
 from resmon.cells import Cell, CellLog
+from resmon.counting import Counting
 from resmon.monitor import Monitor
 from resmon.options import CellOptions, cell_usage, split_cell
 from resmon.results import Measurement
@@ -46,6 +47,7 @@ class _Running:
     line: LiveLine | None = None
     handle: DisplayHandle | None = None
     runs: list[Window] = field(default_factory=list)
+    counting: list[Counting] = field(default_factory=list)
     wraps: bool = False
     run: Run | None = None
 
@@ -70,12 +72,14 @@ class CellHooks(ast.NodeTransformer):
         self.shell.events.register("post_run_cell", self.after)
         self.shell.ast_transformers.append(self)
         self.monitor.on_ranks.append(self.ranks_began)
+        self.monitor.on_close.append(self.window_closed)
 
     def unregister(self) -> None:
         self.shell.events.unregister("pre_run_cell", self.before)
         self.shell.events.unregister("post_run_cell", self.after)
         self.shell.ast_transformers.remove(self)
         self.monitor.on_ranks.remove(self.ranks_began)
+        self.monitor.on_close.remove(self.window_closed)
         self.shell.user_ns.pop(RUNS_NAME, None)
         self.live.close()
         for running in self._stack:
@@ -113,6 +117,7 @@ class CellHooks(ast.NodeTransformer):
             self._show_live(running)
         self.monitor.note({"cell": "start", "id": cell.id, "number": number})
         window.open()
+        running.counting.append(Counting(window))
         self.live.cell_changed(cell)
 
     def after(self, result: ExecutionResult) -> None:
@@ -121,16 +126,13 @@ class CellHooks(ast.NodeTransformer):
             return  # the cell that loaded the extension, or an empty one: it has no beginning here
         running = self._stack.pop()
         cell, options = running.cell, running.options
-        if result.execution_count is not None:
+        if cell.number is not None and result.execution_count is not None:  # one within another has none of its own
             cell.number = result.execution_count
         failure = result.error_in_exec or result.error_before_exec
         error = None if failure is None else describe_error(failure)
         # Before the tick that closing asks for: a kernel that dies now has a whole cell in its record.
         self.monitor.note({"cell": "end", "id": cell.id, "error": None if failure is None else type(failure).__name__})
-        cell.window.close(error)
-        self.cells.end(cell, error)
-        for window in running.runs:
-            window.close(error)
+        self._close(running, error)
         self.live.cell_changed(cell)
         if not self._stack:
             self.monitor.set_idle(idle=True)
@@ -146,6 +148,21 @@ class CellHooks(ast.NodeTransformer):
         finally:
             if running.panel is not None:
                 self.live.close_view(running.panel)
+
+    def _close(self, running: _Running, error: str | None) -> None:
+        for counting in running.counting:
+            counting.give()
+        running.cell.window.close(error)
+        self.cells.end(running.cell, error)
+        for window in running.runs:
+            window.close(error)
+
+    def window_closed(self, window: Window) -> None:
+        """What a window in a cell counted, the cell counts too. Any thread."""
+        if window.items:
+            for running in tuple(self._stack):
+                for counting in running.counting:
+                    counting.take(window)
 
     def ranks_began(self, _board: RankBoard) -> None:
         """A run of ranks begins in a cell: from here on it is shown as if the cell began with ``%%resmon``.
@@ -254,8 +271,10 @@ class CellHooks(ast.NodeTransformer):
             window = self.monitor.measure(f"run {i}")
             running.runs.append(window)
             window.open()
+            running.counting[1:] = [Counting(window)]
             yield i
             # Left open when the body raises: the hook after the cell closes it, with the error.
+            running.counting[-1].give()
             window.close()
 
     # -- views -----------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class
@@ -18,9 +19,6 @@ from resmon.options import WORDS, completions, file_name, parse_cell_options, st
 from resmon.process import get_monitor
 from resmon.views import escape, reports
 from resmon.views.live import Live
-
-if TYPE_CHECKING:
-    from IPython.core.completer import CompletionContext
 
 _loaded: weakref.WeakKeyDictionary[InteractiveShell, Extension] = weakref.WeakKeyDictionary()
 
@@ -82,8 +80,7 @@ class Extension:
         self.hooks.register()
         self.shell.register_magics(ResmonMagics(self.shell, self))
         self.shell.input_transformers_cleanup.append(strip_magic)
-        self.shell.set_hook("complete_command", _complete, str_key="%resmon")
-        self.shell.set_hook("complete_command", _complete, str_key="%%resmon")
+        self.shell.Completer.custom_matchers.append(_complete)
         # Autoloaded extensions are loaded while no cell runs: nobody asked, so nothing is said.
         if self.shell.display_trap.is_active:
             print(greeting(self.monitor))
@@ -97,9 +94,8 @@ class Extension:
         for kind in ("line", "cell"):
             self.shell.magics_manager.magics[kind].pop("resmon", None)
         self.shell.magics_manager.registry.pop(ResmonMagics.__name__, None)
-        for table in (self.shell.strdispatchers["complete_command"],):
-            for key in ("%resmon", "%%resmon"):
-                table.strs.pop(key, None)
+        if _complete in self.shell.Completer.custom_matchers:
+            self.shell.Completer.custom_matchers.remove(_complete)
         self.monitor.stop()
         return still_open
 
@@ -111,7 +107,8 @@ class Extension:
             raise usage(f"unknown word {word!r}")
         if word == "auto":
             if rest not in (["on"], ["off"]):
-                raise usage(f"auto takes on or off, not {' '.join(rest)!r}")
+                given = f", not {' '.join(rest)!r}" if rest else ""
+                raise usage(f"auto takes on or off{given}")
             self.hooks.auto = rest == ["on"]
             print(f"resmon: a line under every cell longer than 2 s: {rest[0]}")
             return None
@@ -208,11 +205,19 @@ def greeting(monitor: Monitor) -> str:
     parts.append(", ".join(gpus) if gpus else ("GPU: looking…" if looking else "no GPU"))
     measured = any(source.basis == "measured" for source in monitor.sampler.sources)
     parts.append("energy measured" if measured else "energy estimated so far" if looking else "energy estimated")
-    return escape.plain(f"resmon {__version__}: {' · '.join(parts)} — %resmon for the live panel, %resmon? for help")
+    return escape.plain(f"resmon {__version__}: {' · '.join(parts)} — %resmon: panel, %resmon?: help")
 
 
-def _complete(_shell: object, event: CompletionContext) -> list[str]:
-    return completions(event.line)  # type: ignore[attr-defined]  # IPython passes a Bunch with the line and the symbol
+@context_matcher(identifier="resmon")  # type: ignore[untyped-decorator]  # IPython's has no types
+def _complete(context: CompletionContext) -> SimpleMatcherResult:
+    """A matcher and not a hook for commands: beside that, IPython offers what Python could have there."""
+    words = [word for word in completions(context.text_until_cursor) if word.startswith(context.token)]
+    return {
+        "completions": [SimpleCompletion(text=word, type="magic") for word in words],
+        "suppress": True,
+        "do_not_suppress": {"IPCompleter.file_matcher"} if words == ["off"] else set(),
+        "ordered": True,
+    }
 
 
 def load(shell: InteractiveShell) -> None:

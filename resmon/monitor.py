@@ -80,6 +80,8 @@ class Monitor(Readings):
         self._boards = Boards(gains=gains, look=sensors is None)
         self.rank_boards: tuple[RankBoard, ...] = ()
         self.on_ranks: list[Callable[[RankBoard], None]] = []
+        self.on_close: list[Callable[[Window], None]] = []
+        """Called with every window that is closed, on the thread that closes it."""
         self._lock = threading.RLock()
         self._looking: threading.Thread | None = None
         self._running = False
@@ -282,6 +284,8 @@ class Monitor(Readings):
     def forget(self, window: Window) -> None:
         """A window was closed: its measurement is built once its closing reading is there, while rows are fresh."""
         self._windows.close(window)
+        for call in self.on_close:
+            call(window)
 
     def open_windows(self) -> tuple[Window, ...]:
         """The windows that are open now, oldest first."""

@@ -131,13 +131,18 @@ def _whose(value: str) -> Literal["first", "all"]:
 
 
 def completions(line: str) -> list[str]:
-    """What may follow on a line that begins with ``%resmon`` or ``%%resmon``, up to the cursor."""
+    """What may follow on a line up to the cursor; nothing where it does not begin with ``%resmon`` or ``%%resmon``.
+
+    The per cent sign of the former may be left out, as IPython lets one.
+    """
     words = line.split()
     if words and not line[-1:].isspace():
         words.pop()  # the one that is being written
-    if line.lstrip().startswith("%%"):
+    if words[:1] == ["%%resmon"]:
         return ["first", "all"] if words[-1:] == ["--output"] else list(CELL_OPTIONS)
-    if len(words) <= 1:
+    if words[:1] not in (["%resmon"], ["resmon"]):
+        return []
+    if len(words) == 1:
         return [word for word in WORDS if word]
     return {"auto": ["on", "off"], "record": ["off"]}.get(words[1], []) if len(words) == 2 else []
 

@@ -12,7 +12,7 @@ from resmon.clock import Clock
 from resmon.facts import HOST, Device, GpuReading, HostReading, Limits, Sample, SensorStatus
 from resmon.history import History, HistoryView
 from resmon.plan import CPU_S, MISSED
-from resmon.record import REMEDY, FlightRecord
+from resmon.record import FlightRecord
 from resmon.sampler import Sampler
 from resmon.sensors import Sensor, Sensors, not_covered
 from resmon.sensors.wording import why_nothing_is_measured
@@ -50,9 +50,11 @@ class Readings:
         self.sampler.settle()
         sensors = (*self._all.quick, *self._all.slow)
         found = _statuses(sensors, self.sampler, looking=self._looking is not None)
+        if self._record is not None:
+            self._record.look()
         if self._record is not None and self._record.notice:
             notice = self._record.notice
-            found.append(SensorStatus(name="record", state="degraded", cause=notice, remedy=REMEDY))
+            found.append(SensorStatus(name="record", state="degraded", cause=notice, remedy=self._record.remedy))
         if self._trace is not None and self._trace.notice:
             remedy = "%resmon record off, then record to a place with room"
             found.append(SensorStatus(name="trace", state="degraded", cause=self._trace.notice, remedy=remedy))

@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import struct
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -41,6 +42,9 @@ KIND_SCHEMA, KIND_ROW, KIND_EVENT = 1, 2, 3
 
 
 REMEDY = "make room there, or set RESMON_RECORD_DIR to a directory of your own before the kernel starts"
+ANEW = "%resmon stop, then %resmon start, begins another"
+LOOK_S = 10.0
+"""How often the writer looks whether the file is still its own."""
 
 
 class FlightRecord:
@@ -52,7 +56,11 @@ class FlightRecord:
     def __init__(self, directory: Path | None = None, max_bytes: int = FILE_BYTES) -> None:
         self.path: Path | None = None
         self.notice = ""
+        self.remedy = REMEDY
         self._fd = -1
+        self._identity = (0, 0)
+        self._reaches = 0
+        self._next_look_s = time.monotonic() + LOOK_S
         self._bank_bytes = (max_bytes - HEADER_BYTES) // 2
         self._turn = 0
         self._offset = 0
@@ -77,10 +85,13 @@ class FlightRecord:
         try:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(self._fd, 0, max_bytes)
+                self._reaches = max_bytes
             self._pwrite(MAGIC + struct.pack("<II", 1, self._bank_bytes), 0)
         except OSError:
             path.unlink(missing_ok=True)
             raise
+        own = os.fstat(self._fd)
+        self._identity = own.st_dev, own.st_ino
         self.path = path
 
     def start(self, facts: Mapping[str, Any], channels: Sequence[Channel]) -> None:
@@ -139,6 +150,12 @@ class FlightRecord:
         """Write what was given since the last time, with one system call."""
         if not self._pending or self.path is None:
             return
+        if self._fd >= 0 and time.monotonic() >= self._next_look_s:
+            self._next_look_s = time.monotonic() + LOOK_S
+            self.look()
+        if self.notice:
+            self._give_up()
+            return
         try:
             self._pwrite(self._pending, self._offset)
         except OSError as error:
@@ -155,10 +172,30 @@ class FlightRecord:
             written = os.write(self._fd, data)
         if written != len(data):
             raise OSError(f"only {written} of {len(data)} bytes were written: the disk is full")
+        self._reaches = max(self._reaches, offset + written)
+
+    def look(self) -> None:
+        """Give notice if somebody else has removed, replaced or truncated the file; any thread. It is left to them."""
+        path = self.path
+        if path is None or self.notice:
+            return
+        try:
+            there = path.lstat()
+        except OSError:
+            wrong = "removed"
+        else:
+            replaced = (there.st_dev, there.st_ino) != self._identity
+            wrong = "replaced" if replaced else "truncated" if there.st_size < self._reaches else ""
+        if wrong:
+            self.remedy = ANEW
+            self.notice = f"flight record off: {path.name} was {wrong} by somebody else; measuring goes on in memory"
 
     def _turn_off(self, error: OSError) -> None:
         reason = f"{self._directory}: {error.strerror}" if error.strerror else str(error)
         self.notice = f"flight record off: {reason}; measuring goes on in memory"
+        self._give_up()
+
+    def _give_up(self) -> None:
         self._pending.clear()
         self.close()
         self.path = None

@@ -70,7 +70,7 @@ def measure_span(monitor: Watched, start_s: float, end_s: float, work: Work, mar
         samples=len(view),
         missed=round(missed or 0),
         interval_s=monitor.interval_s,
-        resmon_cpu_fraction=None if resmon_s is None or duration_s <= 0 else resmon_s / duration_s,
+        resmon_cpu_fraction=None if resmon_s is None or duration_s < monitor.interval_s else resmon_s / duration_s,
         error=work.error,
         series=_series(monitor, view, start_s, end_s),
         notes=notes,

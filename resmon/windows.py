@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -21,10 +22,15 @@ from resmon.spans import Work, measure_span
 MARK_WAIT_S = 0.002
 READY_WAIT_S = 1.0
 """The most that ``measurement`` waits for the reading that closes a window; then the last sample serves."""
+MODEL_WAIT_S = 0.05
+"""How often it asks for another where a model has not spoken yet: only in the first instants after the start."""
 
 
 class Measuring(Watched, Protocol):
     """What a window needs of its monitor."""
+
+    @property
+    def started_s(self) -> float | None: ...
 
     def forget(self, window: Window) -> None: ...
 
@@ -140,6 +146,7 @@ class Window:
             and (self._is_marked() or newest_s == float("inf"))
             and self.closed_s is not None
             and newest_s >= self.closed_s
+            and self._is_modelled(newest_s)
             and self._lock.acquire(blocking=False)
         ):
             try:
@@ -159,10 +166,12 @@ class Window:
             if sampler.stalled is not None:
                 return
             if newest is not None and newest >= until_s:
-                if self._is_marked():
+                if not self._is_marked():
+                    time.sleep(MARK_WAIT_S)  # the counters are being polled: another sample would not help
+                    continue
+                if self._is_modelled(newest):
                     return
-                time.sleep(MARK_WAIT_S)  # the counters are being polled: another sample would not help
-                continue
+                time.sleep(MODEL_WAIT_S)
             sampler.read_now(0.05)
 
     def _look_ahead(self, until_s: float) -> None:
@@ -177,6 +186,16 @@ class Window:
     def _is_marked(self) -> bool:
         """Whether the counters' totals at both ends are known."""
         return (self._start is None or self._start.ready) and (self._end is None or self._end.ready)
+
+    def _is_modelled(self, newest_s: float) -> bool:
+        """Whether the models have spoken: of the time since the reading before, so the first reading tells nothing."""
+        sampler, start_s, end_s = self._monitor.sampler, self._monitor.started_s, self.closed_s
+        if not self._monitor.clock.threaded or start_s is None or end_s is None:
+            return True
+        if end_s - start_s > READY_WAIT_S or newest_s - end_s > READY_WAIT_S:
+            return True
+        models = [sampler.meter(source.id) for source in sampler.sources if source.method == "model"]
+        return not any(meter is not None and math.isnan(meter.power_w) for meter in models)
 
     def energy_so_far(self) -> Energy:
         """The energy from the opening to the newest sample (or the closing). Never waits."""

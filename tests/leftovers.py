@@ -38,6 +38,7 @@ def hooks_of(shell: Any) -> list[str]:
     callbacks = [(event, f) for event, functions in shell.events.callbacks.items() for f in functions]
     transformers = [("input_transformers_cleanup", f) for f in shell.input_transformers_cleanup]
     transformers += [("input_transformers_post", f) for f in shell.input_transformers_post]
+    transformers += [("custom_matchers", f) for f in shell.Completer.custom_matchers]
     magics = [(f"{kind} magic", f) for kind, table in shell.magics_manager.magics.items() for f in table.values()]
     return [f"IPython {where}: {f!r}" for where, f in callbacks + transformers + magics if _is_ours(f)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -39,6 +40,16 @@ def test_a_difference_within_the_intervals_is_called_so() -> None:
     b = measurement(energy=energy(replace(GPU, energy_j=1040.0, low_j=988.0, high_j=1092.0)))
     assert compare([a, b]).rows[1].energy_differs is False
     assert "1.04×, within the intervals" in str(compare([a, b]))
+
+
+def test_in_a_notebook_wide_cells_break_where_they_are_read_apart() -> None:
+    """Beside its energy the table would not fit between the margins of a notebook."""
+    a = measurement(items=600.0, items_unit="images", energy=energy(CPU))
+    html = compare([a, replace(a, name="b")])._repr_mimebundle_()["text/html"]
+    for cell in ("▨\u00a01.00×, within the intervals", "100 [50,\u00a0150]\u202fJ"):
+        (style,) = set(re.findall(rf'<td style="([^"]*)">{re.escape(cell)}</td>', html))
+        assert "white-space:normal" in style
+    assert "white-space:nowrap" in re.findall(r'<td style="([^"]*)">[\d.]+ images/s</td>', html)[0]
 
 
 def test_with_items_throughput_and_energy_per_item_are_compared() -> None:

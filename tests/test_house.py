@@ -42,6 +42,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "apart",
             "boards",
             "counters",
+            "counting",
             "intake",
             "plan",
             "readings",

@@ -18,6 +18,7 @@ from IPython.utils.capture import capture_output
 import resmon
 from resmon import process
 from resmon.monitor import Monitor
+from resmon.options import CELL_OPTIONS, WORDS
 from resmon.sensors.host import HostSensor
 from resmon.testing import scripted_gpu
 from tests.leftovers import hooks_of
@@ -251,19 +252,52 @@ def test_doctor_has_a_line_for_each_sensor_and_for_the_front_end(loaded: Interac
     assert "panel" in said
 
 
-def test_completion_and_help(loaded: InteractiveShell) -> None:
+def test_completion_and_help(loaded: InteractiveShell, tmp_path: Path) -> None:
+    (tmp_path / "trace.ndjson").touch()
+
     def completed(line: str) -> set[str]:
         with provisionalcompleter():
             return {completion.text for completion in loaded.Completer.completions(line, len(line))}
 
-    assert {"cells", "doctor", "auto", "stop"} <= completed("%resmon ")
-    assert completed("%resmon d") == {"doctor"}
-    assert {"on", "off"} <= completed("%resmon auto ")
+    assert completed("%resmon ") == {word for word in WORDS if word}  # and none of Python's
+    assert completed("%resmon d") == completed("resmon d") == {"doctor"}
+    assert completed("%resmon auto ") == {"on", "off"}
+    assert completed("%resmon auto o") == {"on", "off"}
     assert "off" in completed("%resmon record ")
+    assert f"{tmp_path}/trace.ndjson" in completed(f"%resmon record {tmp_path}/tr")
     assert not {"cells", "doctor"} & completed("%resmon cells ")
-    assert {"--repeat", "--quiet", "-o"} <= completed("%%resmon -")
-    assert {"first", "all"} <= completed("%%resmon --ranks 2 --output ")
+    assert completed("%%resmon -") == set(CELL_OPTIONS)
+    assert completed("%%resmon --ranks 2 --output ") == {"first", "all"}
+    assert "cells" not in completed("resmon.")
     assert "%resmon doctor" in run(loaded, "%resmon?")
+
+
+def test_a_cell_within_a_cell_does_not_take_the_number_of_the_next(loaded: InteractiveShell) -> None:
+    run(loaded, "%%resmon outer\n%%capture\nx = 1")
+    run(loaded, "y = 2")
+    numbers = re.findall(r"^In \[\d+\]", run(loaded, "%resmon cells"), re.MULTILINE)
+    assert len(numbers) == len(set(numbers))
+    assert re.search(r"^cell +x = 1", run(loaded, "%resmon cells"), re.MULTILINE)
+
+
+TRACKED = """%%resmon -o m {options}
+import resmon
+for epoch in resmon.track(range(2), disable=True):
+    for batch in resmon.track(range(5), items_per_step=64, items_unit='images', disable=True):
+        pass"""
+
+
+def test_a_cell_has_the_items_that_were_counted_in_it(loaded: InteractiveShell) -> None:
+    said = run(loaded, TRACKED.format(options=""))
+    m = loaded.user_ns["m"]
+    assert (m.items, m.items_unit) == (640, "images")  # of loops within loops, the innermost
+    assert "images/s" in said
+    run(loaded, TRACKED.format(options="--repeat 2"))
+    assert [run.items for run in loaded.user_ns["m"]] == [640, 640]
+    run(loaded, "%%resmon -o m\nwith resmon.measure(items=2, items_unit='tokens'): pass\n" + TRACKED.partition("\n")[2])
+    assert loaded.user_ns["m"].items is None  # of two kinds
+    run(loaded, "%%resmon -o m\n%%capture\nwith resmon.measure(items=2): pass")
+    assert loaded.user_ns["m"].items == 2
 
 
 def test_loading_twice_reloading_and_unloading_leave_one_or_none(loaded: InteractiveShell) -> None:

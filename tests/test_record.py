@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -215,12 +216,32 @@ def test_the_writer_does_not_follow_a_file_that_was_replaced(tmp_path: Path) -> 
     assert record.path.read_text() == "somebody else's"
 
 
-def test_a_record_truncated_under_the_writer_harms_nobody(tmp_path: Path) -> None:
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def replaced(path: Path) -> None:
+    path.unlink()
+    path.write_text("somebody else's")
+
+
+@pytest.mark.parametrize(("harm", "said"), [(emptied, "truncated"), (replaced, "replaced"), (Path.unlink, "removed")])
+def test_a_record_that_somebody_else_harms_turns_itself_off_and_says_so(
+    tmp_path: Path, harm: Callable[[Path], None], said: str
+) -> None:
     record = FlightRecord(tmp_path)
     record.start(FACTS, CHANNELS)
-    assert record.path is not None
-    os.truncate(record.path, 0)
-    for i in range(10):
-        record.add_rows([(float(i), [1.0])])
-    record.close()
+    record.add_rows([(0.0, [1.0])])
+    record.flush()
+    path = record.path
+    assert path is not None
     assert record.notice == ""
+    harm(path)
+    record.look()
+    assert f"{path.name} was {said}" in record.notice
+    assert "measuring goes on in memory" in record.notice
+    assert "%resmon start" in record.remedy
+    record.add_rows([(1.0, [1.0])])
+    record.flush()
+    assert record.path is None
+    record.close()

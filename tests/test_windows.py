@@ -67,6 +67,12 @@ def test_a_measurement_says_what_was_used(monitor: Monitor, clock: ManualClock) 
     assert m.started_at.isoformat() == "2026-01-01T00:00:00+00:00"
 
 
+def test_what_watching_took_is_not_told_of_less_than_an_interval(monitor: Monitor, clock: ManualClock) -> None:
+    """A span that holds one tick or none would have many times a core, or nothing."""
+    assert measured(monitor, clock, 0.4).resmon_cpu_fraction is None
+    assert measured(monitor, clock, 0.5).resmon_cpu_fraction is not None
+
+
 def test_a_measurement_survives_json(monitor: Monitor, clock: ManualClock) -> None:
     m = measured(monitor, clock, 3.3, items=7)
     assert Measurement.from_dict(json.loads(json.dumps(m.to_dict()))) == m

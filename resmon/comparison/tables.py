@@ -47,9 +47,10 @@ def table_of(rows: Sequence[ComparedRow]) -> tuple[list[Column], list[Row]]:
     told = {title: [written(row) for row in rows] for title, written in right.items()}
     told = {title: texts for title, texts in told.items() if any(text != units.UNKNOWN for text in texts)}
     if any(row.ranks is not None for row in rows) and len(rows) <= ABREAST:
-        columns = [Column(title=""), *(Column(title=name, align="right") for name in names)]
+        columns = [Column(title=""), *(Column(title=name, align="right", wrap=True) for name in names)]
         return columns, [[Cell(title), *texts] for title, texts in told.items()]
-    columns = [Column(title="Name"), *(Column(title=title, align="right") for title in told)]
+    wide = {"Energy to first", *(title for title in told if title.startswith(tuple(MARKS.values())))}
+    columns = [Column(title="Name"), *(Column(title=title, align="right", wrap=title in wide) for title in told)]
     return columns, [[Cell(name), *(texts[i] for texts in told.values())] for i, name in enumerate(names)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,18 @@ from resmon.views import escape
 RULE = "1px solid rgba(128,128,128,.45)"
 """The only colour in the HTML: a grey that shows on light and dark grounds alike."""
 
+_WHOLE = re.compile(r"\[[^][]*\]|[■▨□±] ")
+"""What no line may end in: an interval, a mark before its word, the sign of an error."""
+
 _TABLE = "color:inherit;font-size:13px;line-height:18px"  # a page without a doctype would not inherit them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column's title and the side to which its cells are aligned; ``wrap`` lets long cells break in HTML."""
+    """A column's title and the side to which its cells are aligned; ``wrap`` lets long cells break in HTML.
+
+    Text breaks anywhere; figures, which are those at the right, between a value and its interval.
+    """
 
     title: str
     align: Literal["left", "right"] = "left"
@@ -56,11 +63,11 @@ def to_html(columns: Sequence[Column], rows: Sequence[Row], *, caption: str = ""
     Colours are inherited. Every cell and the caption (for screen readers, and where styles are stripped the
     title) pass :func:`resmon.views.escape.markup`.
     """
-    head = "".join(_html_cell("th", escape.markup(c.title), c, "col", "font-weight:400;opacity:.75") for c in columns)
+    head = "".join(_html_cell("th", _html_text(c.title, c), c, "col", "font-weight:400;opacity:.75") for c in columns)
     body = "".join(
         f'<tr style="background:transparent;border-top:{RULE}">'
         + "".join(
-            _html_cell("td" if i else "th", _html_text(cell), column, "" if i else "row", "font-weight:400")
+            _html_cell("td" if i else "th", _html_text(cell, column), column, "" if i else "row", "font-weight:400")
             for i, (cell, column) in enumerate(zip(row, columns, strict=True))
         )
         + "</tr>"
@@ -75,15 +82,17 @@ def to_html(columns: Sequence[Column], rows: Sequence[Row], *, caption: str = ""
     )
 
 
-def _html_text(cell: str | Cell) -> str:
-    if isinstance(cell, str):
-        return escape.markup(cell)
-    return f"<b>{escape.markup(cell.strong)}</b> {escape.markup(cell.rest)}".rstrip()
+def _html_text(cell: str | Cell, column: Column) -> str:
+    if not isinstance(cell, str):
+        return f"<b>{escape.markup(cell.strong)}</b> {escape.markup(cell.rest)}".rstrip()
+    text = escape.markup(cell)
+    whole = column.wrap and column.align == "right"
+    return _WHOLE.sub(lambda found: found[0].replace(" ", "\u00a0"), text) if whole else text
 
 
 def _html_cell(tag: str, content: str, column: Column, scope: str, style: str) -> str:
-    space = "normal" if column.wrap else "nowrap"
-    width = ";min-width:200px" if column.wrap else ""
+    space = "normal" if column.wrap or scope == "col" else "nowrap"
+    width = ";min-width:120px;overflow-wrap:anywhere" if column.wrap and column.align == "left" else ""
     scoped = f' scope="{scope}"' if scope else ""
     return (
         f'<{tag}{scoped} style="text-align:{column.align};white-space:{space}{width};padding:4px 14px 4px 0;'

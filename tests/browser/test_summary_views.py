@@ -17,7 +17,15 @@ from tests.kernels import Headless
 pytestmark = pytest.mark.browser
 
 LONG = "the_sum_of_some_squares = sum(number * number for number in range(1_000))"
-CELLS = ("%load_ext resmon", "%%resmon train <i>it</i>\n" + BUSY.format(seconds=1.2), LONG, "%resmon cells")
+COMPARED = """import resmon
+runs = []
+for size in (16, 1024):
+    with resmon.measure(f"batches of {size}", items=14370, items_unit="images") as window:
+        sum(range(5_000_000))
+    runs.append(window.measurement)
+resmon.compare(runs)"""
+TRAINED = "%%resmon train <i>it</i>\n" + BUSY.format(seconds=1.2)
+CELLS = ("%load_ext resmon", TRAINED, LONG, "%resmon cells", COMPARED)
 
 
 @functools.cache
@@ -59,7 +67,8 @@ def test_it_shows_in_an_exported_page(browser: Browser) -> None:
         assert_it_shows(page.locator(".jp-OutputArea-output").filter(has_text="done in").first)
         assert "model not found" not in page.inner_text("body")
         page.set_viewport_size({"width": 960, "height": 700})
-        cells = page.get_by_role("table", name="Cells").locator("xpath=..")
-        assert cells.evaluate("box => box.scrollWidth - box.clientWidth") <= 0, "a long first line breaks"
+        for name in ("Cells", "Comparison"):  # long first lines break, and figures before their intervals
+            box = page.get_by_role("table", name=name).locator("xpath=..")
+            assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0, name
     finally:
         context.close()
