@@ -20,6 +20,11 @@ UNSEEN_S = 2.0
 """A counter whose last read is further from an instant than this says nothing about it."""
 
 
+LESSON_S, MOST_LESSONS = 2.0, 4
+"""A counter that is new is watched for so long from when a window opens or closes: work goes on there, and nobody waits
+for what is learned. So often at most, where it does not move or no power is told with it."""
+
+
 class _Track:
     """The track of one counter, whose totals go on from where the track before it had come to."""
 
@@ -68,12 +73,16 @@ class _Track:
 
 
 class Instant:
-    """A moment at which the totals of all counters are wanted. ``marks`` is whole once ``ready`` is true."""
+    """A moment at which the totals of all counters are wanted. ``marks`` is whole once ``ready`` is true.
 
-    __slots__ = ("at_s", "kept", "marks", "ready", "waiting")
+    ``lesson``: nobody wants them, and the counters are watched to learn how they move.
+    """
 
-    def __init__(self, at_s: float, waiting: Mapping[str, _Track]) -> None:
+    __slots__ = ("at_s", "kept", "lesson", "marks", "ready", "waiting")
+
+    def __init__(self, at_s: float, waiting: Mapping[str, _Track], *, lesson: bool = False) -> None:
         self.at_s = at_s
+        self.lesson = lesson
         self.kept: object = None
         """What keeps the history of this instant exact, where that is wanted."""
         self.marks: dict[str, Mark] = {}
@@ -95,6 +104,7 @@ class Counters:
         self.instants: list[Instant] = []
         """Those that are waited for."""
         self._known: dict[str, Calibration] = {}
+        self._lessons: dict[str, int] = {}
 
     def know(self, source_id: str, calibration: Calibration) -> None:
         """What an earlier session learned of a counter, before its first read here."""
@@ -166,8 +176,22 @@ class Counters:
             instant = Instant(at_s, self._tracks)
             if not instant.ready:
                 self.instants.append(instant)
+                self._teach(at_s)
                 self._settle(at_s)
             return instant
+
+    def _teach(self, at_s: float) -> None:
+        """Have the counters watched that are new."""
+        if any(instant.lesson for instant in self.instants):
+            return
+        new = {
+            source_id: track
+            for source_id, track in self._tracks.items()
+            if not track.track.taught and self._lessons.get(source_id, 0) < MOST_LESSONS
+        }
+        if new:
+            self._lessons |= {source_id: self._lessons.get(source_id, 0) + 1 for source_id in new}
+            self.instants.append(Instant(at_s, new, lesson=True))
 
     @property
     def unsettled(self) -> set[str]:
@@ -181,8 +205,14 @@ class Counters:
     def patience_s(self) -> float:
         """How long the counters that an instant waits for are worth polling; 0 where none does."""
         with self._lock:
-            waiting = set().union(*(instant.waiting for instant in self.instants))
-            return max((self._tracks[source_id].track.patience_s for source_id in waiting), default=0.0)
+            return max(
+                (
+                    LESSON_S if instant.lesson else self._tracks[source_id].track.patience_s
+                    for instant in self.instants
+                    for source_id in instant.waiting
+                ),
+                default=0.0,
+            )
 
     @property
     def poll_gap_s(self) -> float:
@@ -202,6 +232,10 @@ class Counters:
         for instant in self.instants:
             for source_id, held in tuple(instant.waiting.items()):
                 track = held.track
+                if instant.lesson:
+                    if track.taught or now_s > instant.at_s + LESSON_S:
+                        del instant.waiting[source_id]
+                    continue
                 # A counter that nobody has watched yet is polled on: its period is known from the first windows then.
                 settled = track.settled(instant.at_s) and track.calibration.known
                 if settled or now_s > instant.at_s + track.patience_s:

@@ -22,7 +22,8 @@ with Monitor(0.5, sensors=[NvmlSensor()]) as monitor:
         with monitor.measure() as window:
             time.sleep(0.3 + random.random() * 0.2)
         (part,) = window.measurement.energy.components
-        found.append([window.opened_s, window.closed_s, part.energy_j, part.low_j, part.high_j, part.claim is not None])
+        claimed = part.claim is not None
+        found.append([window.opened_s, window.closed_s, part.energy_j, part.low_j, part.high_j, claimed, part.note])
         time.sleep(random.random() * 0.1)
     ticks = monitor.sampler.ticks
 print(json.dumps([found, ticks]))
@@ -34,7 +35,7 @@ def test_a_window_is_measured_between_the_edges_of_the_counter(tmp_path: Path) -
     script = Script(gpus=(gpu,))
     found, ticks = _played(script, tmp_path)
     errors, staircase = [], []
-    for opened_s, closed_s, energy_j, low_j, high_j, claimed in found:
+    for opened_s, closed_s, energy_j, low_j, high_j, claimed, note in found:
         start_s, end_s = opened_s - script.epoch_s, closed_s - script.epoch_s
         true_j = gpu.energy_j(start_s, end_s)
         errors.append(abs(energy_j - true_j) / true_j)
@@ -43,8 +44,17 @@ def test_a_window_is_measured_between_the_edges_of_the_counter(tmp_path: Path) -
         staircase.append(abs(steps[1] - steps[0] - true_j) / true_j)
         assert low_j <= true_j <= high_j
         assert claimed
+        assert "adds up" not in note
     assert statistics.median(errors) < statistics.median(staircase) / 2
     assert ticks < 200, "the counter is polled alone, not with whole samples"
+
+
+def test_a_counter_that_counts_more_than_its_power_adds_up_to_is_told_of_and_less_certain(tmp_path: Path) -> None:
+    gpu = Gpu(uuid=gpu_uuid(0), power_w=400, tau_s=0.05, jitter_s=0.002, power_gain=0.57)
+    found, _ = _played(Script(gpus=(gpu,)), tmp_path)
+    *_, energy_j, low_j, high_j, _, note = found[-1]
+    assert "the counter counts 1.75 times what the power of this board adds up to" in note
+    assert low_j <= 0.57 * energy_j < energy_j < high_j < 1.2 * energy_j
 
 
 def test_the_parts_of_a_span_sum_to_the_whole_over_a_counter_in_steps(tmp_path: Path) -> None:

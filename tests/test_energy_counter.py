@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -239,6 +240,34 @@ def test_calibration_finds_the_period() -> None:
     assert found.power_error is None  # the load never changed
 
 
+@pytest.mark.parametrize("power_w", [300.0, 288.0, 187.0, 450.0])
+def test_a_counter_and_its_power_agree_or_not(power_w: float) -> None:
+    found = calibrate(read(i * 0.0015, power_w=power_w) for i in range(1500))
+    assert found.power_ratio == pytest.approx(300 / power_w, rel=0.01)
+    assert found.ratio_sigma is not None
+    assert found.ratio_sigma < 0.01
+    agrees = abs(power_w - 300) < 15
+    assert found.disagreement == (None if agrees else found.power_ratio)
+    track = CounterTrack(found)
+    polled(track, 10.0, 10.5)
+    assert marked(track, 10.25).disagreement == found.disagreement
+
+
+def test_power_that_lags_behind_the_load_is_no_witness_against_the_counter() -> None:
+    lagging = Calibration(period_s=0.1, period_p99_s=0.11, steps=64, power_ratio=1.5, ratio_sigma=0.01, power_error=0.9)
+    assert lagging.disagreement is None
+    assert replace(lagging, power_error=0.1).disagreement == 1.5
+    assert replace(lagging, step_error=0.01).disagreement == 1.5
+    assert replace(lagging, power_error=0.1, ratio_sigma=0.2).disagreement is None, "the reads leave it open"
+
+
+def test_a_board_whose_counter_and_power_disagree_is_looked_at_again() -> None:
+    known = Calibration(period_s=0.1, period_p99_s=0.11, steps=100, power_ratio=1.5, ratio_sigma=0.01)
+    track = CounterTrack(known)
+    polled(track, 10.0, 30.0)
+    assert track.calibration.disagreement is None
+
+
 def test_sparse_reads_teach_nothing() -> None:
     assert not calibrate(read(i * 0.25) for i in range(100)).known
 
@@ -251,6 +280,7 @@ def test_sparse_reads_teach_nothing() -> None:
         {"period_s": math.nan},
         {"power_ratio": -1.0},
         {"power_error": math.inf},
+        {"ratio_sigma": -0.1},
     ],
 )
 def test_a_calibration_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:

@@ -69,6 +69,28 @@ def test_gain_and_edges_add_in_quadrature() -> None:
     assert window.notes == ()
 
 
+@pytest.mark.parametrize("ratio", [1.75, 0.5])
+def test_the_interval_reaches_what_power_says_where_it_disagrees(ratio: float) -> None:
+    """187 J by power where the counter says 327 J: either may be right."""
+    plain = between(START, later(10, 327), gain_error=0.05)
+    doubted = between(START, replace(later(10, 327), disagreement=ratio), gain_error=0.05)
+    assert doubted.energy_j == 327
+    if ratio > 1:
+        assert doubted.low_j == pytest.approx(327 - math.hypot(327 - 327 / ratio, 327 - plain.low_j))
+        assert doubted.high_j == plain.high_j
+    else:
+        assert doubted.high_j == pytest.approx(327 + math.hypot(327 / ratio - 327, plain.high_j - 327))
+        assert doubted.low_j == plain.low_j
+    assert doubted.notes == (f"the counter counts {ratio:.2f} times what the power of this board adds up to",)
+    twice = sum_windows([doubted, doubted])
+    assert twice.low_j <= min(654, 654 / ratio)
+    assert twice.high_j >= max(654, 654 / ratio)
+    assert twice.notes == doubted.notes
+    short = between(START, replace(later(0.15, 30), disagreement=ratio), gain_error=0.05, power_limit_w=700)
+    assert short.low_j <= min(30, 30 / ratio)
+    assert short.high_j >= max(30, 30 / ratio)
+
+
 def test_a_sensor_that_looks_part_of_the_time_is_less_certain() -> None:
     """25 ms of every 100 ms: 0.75·sigma_P·T/sqrt(N), here with a load of 200 ± 100 W."""
     end = replace(later(10, 2000), load=Moments(10.0, 2000.0, 10.0 * (200.0**2 + 100.0**2)))

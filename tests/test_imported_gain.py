@@ -49,7 +49,7 @@ with resmon.Monitor(0.2{argument}) as monitor:
 
 @pytest.mark.parametrize("by", ["argument", "variable"])
 def test_the_gain_of_a_board_is_divided_out_of_what_it_measured(tmp_path: Path, by: str) -> None:
-    where = Script(gpus=gpus(2, power_w=300, energy_gain=1.1)).write(tmp_path / "gpus")
+    where = Script(gpus=gpus(2, power_w=300, energy_gain=1.1, power_gain=1.1)).write(tmp_path / "gpus")
     path = wrote(tmp_path / "boards.json", gpu_uuid(0))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     if by == "argument":

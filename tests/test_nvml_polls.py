@@ -122,6 +122,7 @@ def test_windows_beside_many_ticks_take_every_read_in_order(tmp_path: Path) -> N
     """Ticks, polls and a busy interpreter at once, over eight GPUs: no read is left out, and the polling ends."""
     code = """
 import logging, threading
+from resmon.counters import LESSON_S
 from resmon.monitor import Monitor
 from resmon.sensors.nvml_remote import RemoteNvmlSensor
 lines = []
@@ -142,7 +143,7 @@ with Monitor(0.02, sensors=[sensor]) as monitor:
             sum(range(300_000))
         count += 1
     monitor.set_idle(idle=True, idle_interval_s=20.0)
-    time.sleep(1.0)
+    time.sleep(LESSON_S + 1.0)
     before, ticks = calls(), monitor.sampler.ticks
     time.sleep(1.0)
     print(json.dumps([lines, count, calls() - before, monitor.sampler.ticks - ticks]))

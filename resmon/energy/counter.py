@@ -215,6 +215,11 @@ class CounterTrack:
         return False
 
     @property
+    def taught(self) -> bool:
+        """Whether the counter needs no watching to learn how it moves."""
+        return self.calibration.period_s <= FAST_S or self.calibration.taught
+
+    @property
     def patience_s(self) -> float:
         """How long after an end of a window it is worth polling for the edge."""
         return 3 * self.calibration.period_p99_s
@@ -300,6 +305,7 @@ class CounterTrack:
             gap_j=edge.gap_j,
             resets=self.resets,
             origin_j=edge.origin_j,
+            disagreement=self.calibration.disagreement,
             load=self._load.at(at_s),
         )
 

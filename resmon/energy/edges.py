@@ -14,6 +14,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 NAN = float("nan")
+ENOUGH_LESSONS = 16
+"""After so many periods, and with power compared, windows alone may teach the rest."""
 MIN_STEPS = 4
 """Fewer periods than this say too little about their median and spread."""
 P99_SIGMAS = 2.0
@@ -44,6 +46,10 @@ FLAT_SIGMA = 0.2
 """Share of the periods' spread that is left where even load told the very period."""
 RATIO_SIGMA = 0.005
 """Relative uncertainty of ``Calibration.power_ratio``."""
+DISAGREES = 0.05
+"""A counter and the integral of its board's power that differ by more than this share, and by more than what the reads
+leave open, disagree. Both come from one sensor: on a board that is sound they differ by what rounding does."""
+DISAGREES_SIGMAS = 4.0
 PRIOR_SIGMA = 0.3
 """Relative uncertainty of a period of a board that nobody has watched yet."""
 
@@ -83,6 +89,7 @@ class Calibration:
     misses within single periods, beyond what the time between two reads explains: near 0 it follows the load, near 1
     or above it moves no faster than the counter. ``step_error`` says the same of another reading of it: that the power
     given with an edge is the mean of the step that the edge ends. None: not compared, or the load never changed.
+    ``ratio_sigma`` is the standard deviation of ``power_ratio``, from what single periods differ by; None: unknown.
 
     Raises ValueError for periods or ratios that are not finite and positive.
     """
@@ -93,6 +100,7 @@ class Calibration:
     power_ratio: float | None = None
     power_error: float | None = None
     step_error: float | None = None
+    ratio_sigma: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.period_s <= self.period_p99_s < math.inf:
@@ -102,7 +110,7 @@ class Calibration:
             )
         if self.power_ratio is not None and not 0 < self.power_ratio < math.inf:
             raise ValueError(f"power_ratio must be a finite number above 0, not {self.power_ratio!r}")
-        for name in ("power_error", "step_error"):
+        for name in ("power_error", "step_error", "ratio_sigma"):
             error = getattr(self, name)
             if error is not None and not 0 <= error < math.inf:
                 raise ValueError(f"{name} must be a finite number of at least 0, not {error!r}")
@@ -111,6 +119,11 @@ class Calibration:
     def known(self) -> bool:
         """Whether it rests on enough periods to be more than a prior."""
         return self.steps >= MIN_STEPS
+
+    @property
+    def taught(self) -> bool:
+        """Whether the counter needs no watching for its own sake any more."""
+        return self.steps >= ENOUGH_LESSONS and self.power_ratio is not None
 
     @property
     def poll_gap_s(self) -> float:
@@ -131,6 +144,17 @@ class Calibration:
     def tells_steps(self) -> bool:
         """Whether the power given with an edge is known to be the mean of the step that the edge ends."""
         return not self.follows and self.step_error is not None and self.step_error <= TELLS
+
+    @property
+    def disagreement(self) -> float | None:
+        """``power_ratio`` where the counter and the power are known to disagree; None where they may agree.
+
+        Power that was seen not to follow the load within a step, nor from step to step, is no witness.
+        """
+        ratio, sigma = self.power_ratio, self.ratio_sigma
+        if ratio is None or sigma is None or not (self.follows or self.tells_steps or self.power_error is None):
+            return None
+        return ratio if abs(ratio - 1) > max(DISAGREES, DISAGREES_SIGMAS * sigma) else None
 
     @property
     def edges_after(self) -> int:

@@ -26,8 +26,9 @@ class CounterEnergy:
 
     The parts of the interval stay apart, so that windows can be summed: ``gain_j`` is the half-width from the
     sensor's gain, which all windows of a board have in common; ``random_j`` that from the edges and from part-time
-    sampling. ``gap_j`` of the energy stands for ``gap_s`` seconds that the counter did not count, and could have been
-    anything up to ``gap_most_j``. ``estimated`` says that the window is too short for the counter.
+    sampling; ``less_j`` and ``more_j`` how far off the board's power is, where it disagrees with its counter. ``gap_j``
+    of the energy stands for ``gap_s`` seconds that the counter did not count, and could have been anything up to
+    ``gap_most_j``. ``estimated`` says that the window is too short for the counter.
     """
 
     energy_j: float
@@ -36,6 +37,8 @@ class CounterEnergy:
     duration_s: float
     gain_j: float
     random_j: float
+    less_j: float = 0.0
+    more_j: float = 0.0
     gap_s: float = 0.0
     gap_j: float = 0.0
     gap_most_j: float = 0.0
@@ -60,8 +63,9 @@ def between(
 
     The interval has, in quadrature: the gain (``gain_error`` at one sigma), the two edges, and, for a sensor that
     looks only ``sampled_fraction`` of the time, ``(1 - sampled_fraction)·sigma_P·T/sqrt(N)`` joules over the N updates
-    of the counter in T seconds (25 ms of every 100 ms: 0.75). What was not counted is added linearly, between
-    nothing and the limit.
+    of the counter in T seconds (25 ms of every 100 ms: 0.75); and, on the side on which it lies, what the integral of
+    the board's power says where that is known to disagree with the counter. What was not counted is added linearly,
+    between nothing and the limit.
 
     A window of less than two periods is an estimate in ``[0, limit·T]``, cut by the totals at the edges around its
     ends. Raises ValueError where the end is before the start.
@@ -77,12 +81,16 @@ def between(
     edges_j = _edges_j(start, end)
     gain_j = Z_95 * gain_error * counted_j
     random_j = Z_95 * math.hypot(edges_j, _sampling_j(start, end, sampled_fraction))
-    half_j = math.hypot(gain_j, random_j)
-    low_j, high_j = counted_j - half_j, counted_j + half_j + gap_most_j
+    disagreement = start.disagreement if end.disagreement is None else end.disagreement
+    power_j = counted_j if disagreement is None else counted_j / disagreement
+    less_j, more_j = max(0.0, counted_j - power_j), max(0.0, power_j - counted_j)
+    low_j = counted_j - math.hypot(gain_j, random_j, less_j)
+    high_j = counted_j + math.hypot(gain_j, random_j, more_j) + gap_most_j
     period_s = max(start.period_s, end.period_s)
     short = duration_s < SHORT_PERIODS * period_s
     if short:
         low_j, high_j = _short(start, end, Z_95 * gain_error, Z_95 * edges_j, power_limit_w, high_j)
+        low_j, high_j = low_j - less_j, high_j + more_j
     return CounterEnergy(
         energy_j=energy_j,
         low_j=max(0.0, min(low_j, energy_j)),
@@ -90,11 +98,13 @@ def between(
         duration_s=duration_s,
         gain_j=gain_j,
         random_j=random_j,
+        less_j=less_j,
+        more_j=more_j,
         gap_s=gap_s,
         gap_j=gap_j,
         gap_most_j=gap_most_j,
         estimated=short,
-        notes=_notes(start, end, gap_s, duration_s / period_s),
+        notes=_notes(start, end, gap_s, duration_s / period_s, disagreement),
     )
 
 
@@ -132,7 +142,7 @@ def _short(
     return low_j, high_j if math.isfinite(high_j) else otherwise_j
 
 
-def _notes(start: Mark, end: Mark, gap_s: float, periods: float) -> tuple[str, ...]:
+def _notes(start: Mark, end: Mark, gap_s: float, periods: float, disagreement: float | None) -> tuple[str, ...]:
     notes = []
     if periods < SHORT_PERIODS:
         notes.append("shorter than two periods of the counter")
@@ -144,6 +154,8 @@ def _notes(start: Mark, end: Mark, gap_s: float, periods: float) -> tuple[str, .
         notes.append(f"the counter could not be read at its {'end' if end.unread else 'start'}")
     elif gap_s > 0:
         notes.append("the counter stood still while power was drawn")
+    if disagreement is not None:
+        notes.append(f"the counter counts {disagreement:.2f} times what the power of this board adds up to")
     return tuple(notes)
 
 
@@ -167,8 +179,9 @@ def component_of(source: EnergySource, window: CounterEnergy, claim: Claim | Non
 def sum_windows(windows: Sequence[CounterEnergy]) -> CounterEnergy:
     """The energy of several windows of one board together.
 
-    Their gain is one and the same, so its part of the interval adds linearly; the edges are different ones and add in
-    quadrature; what was not counted adds linearly. Bounds of estimates add linearly. Raises ValueError without any.
+    Their gain is one and the same, so its part of the interval adds linearly, as does what their power says; the edges
+    are different ones and add in quadrature; what was not counted adds linearly. Bounds of estimates add linearly.
+    Raises ValueError without any.
     """
     if not windows:
         raise ValueError("there is no window to sum")
@@ -177,14 +190,17 @@ def sum_windows(windows: Sequence[CounterEnergy]) -> CounterEnergy:
     gain_j = sum(w.gain_j for w in exact)
     random_j = math.hypot(*(w.random_j for w in exact)) if exact else 0.0
     counted_j = sum(w.energy_j - w.gap_j for w in exact)
-    half_j = math.hypot(gain_j, random_j)
+    below_j = math.hypot(gain_j, random_j, sum(w.less_j for w in exact))
+    above_j = math.hypot(gain_j, random_j, sum(w.more_j for w in exact))
     return CounterEnergy(
         energy_j=sum(w.energy_j for w in windows),
-        low_j=max(0.0, counted_j - half_j) + sum(w.low_j for w in rough),
-        high_j=counted_j + half_j + sum(w.gap_most_j for w in exact) + sum(w.high_j for w in rough),
+        low_j=max(0.0, counted_j - below_j) + sum(w.low_j for w in rough),
+        high_j=counted_j + above_j + sum(w.gap_most_j for w in exact) + sum(w.high_j for w in rough),
         duration_s=sum(w.duration_s for w in windows),
         gain_j=gain_j + sum(w.gain_j for w in rough),
         random_j=math.hypot(*(w.random_j for w in windows)),
+        less_j=sum(w.less_j for w in windows),
+        more_j=sum(w.more_j for w in windows),
         gap_s=sum(w.gap_s for w in windows),
         gap_j=sum(w.gap_j for w in windows),
         gap_most_j=sum(w.gap_most_j for w in windows),

@@ -28,14 +28,15 @@ class Learner:
     """Takes every pair of neighbouring edges and keeps the calibration that follows from them.
 
     A calibration that it was given and that rests on ``ENOUGH_STEPS`` or more is left alone: what is published of a
-    board does not drift. Where the counter moves at quite another pace, it is forgotten.
+    board does not drift. One in which counter and power disagree is learned anew. Where the counter moves at quite
+    another pace, it is forgotten.
     """
 
     __slots__ = ("_energies", "_mean_w", "_periods", "_told", "_varied", "calibration", "fixed")
 
     def __init__(self, calibration: Calibration) -> None:
         self.calibration = calibration
-        self.fixed = calibration.steps >= ENOUGH_STEPS
+        self.fixed = calibration.steps >= ENOUGH_STEPS and calibration.disagreement is None
         self._periods: deque[float] = deque(maxlen=2 * ENOUGH_STEPS)
         self._energies: deque[tuple[float, float, float]] = deque(maxlen=2 * ENOUGH_STEPS)
         self._varied: deque[tuple[float, float]] = deque(maxlen=2 * ENOUGH_STEPS)
@@ -105,13 +106,18 @@ class Learner:
             period_p99_s=max(p99_s, 1.02 * median_s),
             steps=len(ordered),
             power_ratio=self.calibration.power_ratio,
+            ratio_sigma=self.calibration.ratio_sigma,
             power_error=_share(self._varied, self.calibration.power_error),
             step_error=_share(self._told, self.calibration.step_error),
         )
         if len(self._energies) < RATIO_STEPS:
             return learned
-        counted_j, drawn_j, told_j = (sum(column) for column in zip(*self._energies, strict=True))
-        return replace(learned, power_ratio=counted_j / (told_j if learned.tells_steps else drawn_j))
+        by_steps = learned.tells_steps
+        pairs = [(counted_j, told_j if by_steps else drawn_j) for counted_j, drawn_j, told_j in self._energies]
+        counted_j, power_j = (sum(column) for column in zip(*pairs, strict=True))
+        ratio = counted_j / power_j
+        left_j2 = sum((counted - ratio * power) ** 2 for counted, power in pairs)
+        return replace(learned, power_ratio=ratio, ratio_sigma=math.sqrt(left_j2) / power_j)
 
 
 def _share(steps: deque[tuple[float, float]], before: float | None) -> float | None:

@@ -19,7 +19,8 @@ class Mark:
     ``strays_w``: the instant lies in a stretch that was not read, and this is how far power is from its mean there (one
     standard deviation); else NaN. ``unread`` says that the counter could not be read any more at this instant.
     ``origin_j`` is what the counter itself read where ``total_j`` is 0: since the last gap, the two together are what
-    every process reads.
+    every process reads. ``disagreement`` is how many times the integral of the board's power the counter has counted so
+    far, where the two are known to disagree.
     """
 
     at_s: float
@@ -35,4 +36,5 @@ class Mark:
     unread: bool = False
     strays_w: float = math.nan
     origin_j: float = math.nan
+    disagreement: float | None = None
     load: Moments = field(default_factory=Moments)
