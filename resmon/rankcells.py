@@ -18,14 +18,19 @@ _STORES = frozenset({"STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "DELETE_GLOBAL
 
 
 def refusal(module: ast.Module) -> str:
-    """Why this cell cannot run on ranks; empty where it can."""
+    """Why this cell cannot run on ranks, and in which line that stands; empty where it can."""
+    if not module.body:
+        return "there is nothing to run in this cell; write what the ranks are to do below the first line"
     for node in ast.walk(module):
         if isinstance(node, ast.Name) and node.id == "get_ipython":
-            return "magics (%…, !…) belong to the notebook and do not run on ranks; put them into a cell of their own"
-        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
-            return f"from {node.module} import * does not say what it brings; import the names, or the module"
-        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            return f"from __future__ import {node.names[0].name} belongs into a cell of its own, before this one"
+            wrong = "magics (%…, !…) belong to the notebook and do not run on ranks; put them into a cell of their own"
+        elif isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+            wrong = f"from {node.module} import * does not say what it brings; import the names, or the module"
+        elif isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            wrong = f"from __future__ import {node.names[0].name} belongs into a cell of its own, before this one"
+        else:
+            continue
+        return f"line {node.lineno}: {wrong}"
     return ""
 
 

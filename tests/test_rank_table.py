@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from resmon.ranks import RankUse
 from resmon.results import Measurement
 from resmon.units import GIB
 from resmon.views import rank_table, summary, text
@@ -108,3 +109,9 @@ def test_a_measurement_with_ranks_comes_back_from_its_dict() -> None:
 def test_no_rank_is_no_table() -> None:
     assert "rank" not in text.measurement_text(measurement())
     assert str(rank_table.ranks_report(())) == "no rank was heard of"
+
+
+def test_ranks_of_whom_no_sample_arrived_are_said_to_be_so() -> None:
+    short = tuple(RankUse(rank=rank, host="node", outcome="done") for rank in range(2))
+    said = words(text.measurement_text(measurement(ranks=short)))
+    assert "2 ranks, all done; no samples arrived: the run was too short" in said

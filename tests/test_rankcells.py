@@ -101,9 +101,10 @@ def test_a_helper_of_the_notebook_sees_what_the_cell_assigned() -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("get_ipython().run_line_magic('time', '')", "magics"),
-        ("def f():\n    get_ipython().system('ls')", "magics"),
-        ("from math import *", r"from math import \* does not say what it brings"),
+        ("get_ipython().run_line_magic('time', '')", "line 1: magics"),
+        ("def f():\n    get_ipython().system('ls')", "line 2: magics"),
+        ("x = 1\nfrom math import *", r"line 2: from math import \* does not say what it brings"),
+        ("", "there is nothing to run in this cell"),
         ("from __future__ import annotations", "a cell of its own"),
     ],
 )
@@ -145,6 +146,17 @@ def test_a_cell_that_cannot_run_on_ranks_runs_nowhere(shell: InteractiveShell) -
         result = shell.run_cell("%%resmon --ranks 2\nreturn 1")
     assert "SyntaxError" in said.stdout + said.stderr
     assert shell.run_cell("1 + 1").success
+    assert not [name for name in shell.user_ns if name.startswith("__resmon_cell")]
+
+
+@pytest.mark.parametrize("body", ["", "\n\n", "\n# to be written\n"])
+def test_a_cell_without_code_says_that_nothing_runs(shell: InteractiveShell, body: str) -> None:
+    with capture_output():
+        shell.run_line_magic("load_ext", "resmon")
+    with capture_output() as said:
+        result = shell.run_cell(f"%%resmon --ranks 2 -o run{body}")
+    assert not result.success
+    assert "--ranks: there is nothing to run in this cell" in said.stdout + said.stderr
     assert not [name for name in shell.user_ns if name.startswith("__resmon_cell")]
 
 

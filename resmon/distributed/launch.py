@@ -168,7 +168,7 @@ class _Launch:
         self.output.poll()
         for i, rank in enumerate(self.ranks.ranks):
             if rank.returned:
-                self.board.ended(i, "done")
+                self.board.ended(i, "done", rank.host)
 
     def _last_look(self) -> None:
         self._look()
@@ -197,7 +197,7 @@ class _Launch:
 
     def _run(self, outcomes: Sequence[str], error: str | None) -> Run:
         for i, outcome in enumerate(outcomes):
-            self.board.ended(i, outcome)
+            self.board.ended(i, outcome, self.ranks.ranks[i].host)
         self.window.close(error)
         return Run(
             name=self.name,

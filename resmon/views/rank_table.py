@@ -75,6 +75,8 @@ def sentence(uses: Sequence[RankUse]) -> str:
         named = ", ".join(f"rank {use.rank} {shortened(use.outcome, 80)}" for use in ended[:WORST])
         more = f" and {len(ended) - WORST} more" if len(ended) > WORST else ""
         parts.append(f", {done} done, {named}{more}")
+    if not any(use.samples for use in uses):
+        parts.append("; no samples arrived: the run was too short, or the notebook cannot be reached")
     slow = straggler(uses)
     if slow is not None and slow.compute_fraction is not None:
         factor = slow.compute_fraction / (_median_compute(uses) or 1.0)
