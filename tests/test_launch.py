@@ -54,6 +54,7 @@ def _monitor_stopped() -> Iterator[None]:
         ({"kwargs": [1]}, TypeError, r"kwargs must map names to values, such as kwargs={'epochs': 10}, not \[1\]"),
         ({"kwargs": {1: 2}}, TypeError, "not {1: 2}"),
         ({"on": 5}, TypeError, "on=5 is no place for ranks"),
+        ({"on": "tcp://10.0.0.1:8786"}, TypeError, r"on=distributed\.Client\('tcp://10\.0\.0\.1:8786'\)"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict[str, Any], kind: type[Exception], words: str) -> None:

@@ -95,7 +95,11 @@ class _Launch:
             self.directory = RunDirectory.make()
         except OSError as error:
             raise LaunchError(f"{name}: no directory for the run: {error}") from error
-        self.ranks = ranks_on(on, self.directory, world_size)
+        try:
+            self.ranks = ranks_on(on, self.directory, world_size)
+        except BaseException:
+            self.directory.path.rmdir()  # it would push the output of an earlier run out
+            raise
         self.monitor = get_monitor()
         self.board = RankBoard(world_size, self.monitor.clock, title=name)
         self.window = self.monitor.measure(name)
