@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import InputRejected
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from IPython.display import DisplayHandle, display
 
@@ -209,7 +210,13 @@ class CellHooks(ast.NodeTransformer):
         options = running.options
         assert options is not None
         if options.ranks:
-            self._put_on_ranks(node, running, options)
+            try:
+                self._put_on_ranks(node, running, options)
+            except Exception as error:
+                # IPython would take this transformer off, and run the cell here.
+                raise InputRejected(
+                    f"this cell cannot be made one for ranks, and does not run: {describe_error(error)}"
+                ) from error
             return node
         if not node.body:
             return node

@@ -130,8 +130,13 @@ def _walk(body: Sequence[ast.stmt], assigned: frozenset[str], needed: set[str]) 
         elif isinstance(statement, ast.If):
             needed |= _loads_of(statement.test) - assigned
             assigned = _walk(statement.body, assigned, needed) & _walk(statement.orelse, assigned, needed)
+        elif isinstance(statement, (ast.Break, ast.Continue)):
+            continue
         elif isinstance(statement, (ast.While, ast.Try, ast.TryStar, ast.Match)):
-            needed |= _loaded(_compiled(ast.Module(body=[statement], type_ignores=[]))) - assigned
+            # In a loop, as it may be here: what leaves or continues it does not compile without one.
+            loop = ast.While(test=ast.Constant(value=1), body=[statement], orelse=[])
+            module = ast.Module(body=[ast.copy_location(loop, statement)], type_ignores=[])
+            needed |= _loaded(_compiled(ast.fix_missing_locations(module))) - assigned
         else:
             code = _compiled(ast.Module(body=[statement], type_ignores=[]))
             own = (
