@@ -35,6 +35,7 @@ def test_who_held_the_others_up_is_said_and_marked() -> None:
         "8 ranks on 2 nodes, all done. ⚠ Rank 5 computed 1.53 times as much of a step as the median; "
         "the others waited 33\u202f% of it"
     )
+    assert "; the other waited 33" in rank_table.sentence(uses(2, slow=1))
     marked = [str(row[0]) for row in rank_table.rank_table(ranks)[1]]
     assert marked == ["0", "1", "2", "3", "4", "5 ⚠", "6", "7"]
     assert "⚠" not in rank_table.sentence(uses(8)), "ranks that are alike have no straggler"
