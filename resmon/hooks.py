@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import InputRejected
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from IPython.display import DisplayHandle, display
 
@@ -220,13 +221,21 @@ class CellHooks(ast.NodeTransformer):
         In the syntax tree, lines stay what they are, ``await`` and nested magics too, and there is one traceback.
         """
         running = self._stack[-1] if self._stack else None
-        if running is None or not running.wraps or not isinstance(node, ast.Module) or not node.body:
+        if running is None or not running.wraps or not isinstance(node, ast.Module):
             return node
         running.wraps = False
         options = running.options
         assert options is not None
         if options.ranks:
-            self._put_on_ranks(node, running, options)
+            try:
+                self._put_on_ranks(node, running, options)
+            except Exception as error:
+                # IPython would take this transformer off, and run the cell here.
+                raise InputRejected(
+                    f"this cell cannot be made one for ranks, and does not run: {describe_error(error)}"
+                ) from error
+            return node
+        if not node.body:
             return node
         self.shell.user_ns[RUNS_NAME] = self._runs(running, options.repeat)
         loop = ast.For(
@@ -245,7 +254,9 @@ class CellHooks(ast.NodeTransformer):
         wrong = rankcells.refusal(module)
         needed = frozenset[str]() if wrong else rankcells.needed_names(module.body)
         if wrong:
-            module.body = [ast.copy_location(ast.Pass(), module.body[0])]  # not run: only where the error stands
+            # Not run: only where the error stands.
+            place = module.body[0] if module.body else ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
+            module.body = [ast.copy_location(ast.Pass(), place)]
 
         def launch(body: FunctionType) -> list[Any]:
             __tracebackhide__ = True

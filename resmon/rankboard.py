@@ -29,11 +29,12 @@ MAX_RANKS = 4_096
 class _Rank:
     """One rank: what it told, and how it ended."""
 
-    __slots__ = ("device", "history", "host", "outcome", "pid", "state")
+    __slots__ = ("device", "ended_s", "history", "host", "outcome", "pid", "state")
 
     def __init__(self) -> None:
         self.host = self.device = self.outcome = ""
         self.pid: int | None = None
+        self.ended_s: float | None = None
         self.state: RankState = "expected"
         self.history = RankHistory()
 
@@ -82,17 +83,21 @@ class RankBoard:
             if rank.state == "expected" or restarted or (rank.host, rank.device) != (sample.host, sample.device):
                 self.revision += 1
             if rank.state == "expected" or restarted:
-                rank.state, rank.outcome = "running", ""
+                rank.state, rank.outcome, rank.ended_s = "running", "", None
             rank.host, rank.device, rank.pid = sample.host, sample.device, sample.pid
             rank.history.append(sample)
 
-    def ended(self, rank: int, outcome: str) -> None:
-        """A rank ended: ``"done"``, or what ended it. The first word counts. IndexError for one that is not there."""
+    def ended(self, rank: int, outcome: str, host: str = "") -> None:
+        """A rank ended: ``"done"``, or what ended it. The first word counts. IndexError for one that is not there.
+
+        host: where it ran, for one of whom no sample said so.
+        """
         with self._lock:
             ended = self._ranks[rank]
             if ended.outcome:
                 return
-            ended.outcome = outcome
+            ended.outcome, ended.ended_s = outcome, self.clock.now()
+            ended.host = ended.host or host
             ended.state = "done" if outcome == "done" else "failed"
             self.revision += 1
 
@@ -168,11 +173,15 @@ class RankBoard:
         return "; ".join(causes)
 
     def uses(self, start_s: float, end_s: float) -> tuple[RankUse, ...]:
-        """What every rank did between two instants of ``clock``, in the order of ranks; empty where none was heard."""
+        """What every rank did between two instants of ``clock``, in the order of ranks.
+
+        Empty where none was heard in that time, and none ended.
+        """
         with self._lock:
             spans = [rank.history.between(start_s, end_s) for rank in self._ranks]
             samples = [rank.history.samples(start_s, end_s) for rank in self._ranks]
-            if not any(samples):
+            ended = any(r.ended_s is not None and start_s <= r.ended_s <= end_s for r in self._ranks)
+            if not ended and not any(samples):
                 return ()
             least = _least_collective_s([(r.history, s) for r, s in zip(self._ranks, spans, strict=True)])
             return tuple(_use(i, rank, spans[i], samples[i], least) for i, rank in enumerate(self._ranks))

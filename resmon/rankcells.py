@@ -18,14 +18,19 @@ _STORES = frozenset({"STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "DELETE_GLOBAL
 
 
 def refusal(module: ast.Module) -> str:
-    """Why this cell cannot run on ranks; empty where it can."""
+    """Why this cell cannot run on ranks, and in which line that stands; empty where it can."""
+    if not module.body:
+        return "there is nothing to run in this cell; write what the ranks are to do below the first line"
     for node in ast.walk(module):
         if isinstance(node, ast.Name) and node.id == "get_ipython":
-            return "magics (%…, !…) belong to the notebook and do not run on ranks; put them into a cell of their own"
-        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
-            return f"from {node.module} import * does not say what it brings; import the names, or the module"
-        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            return f"from __future__ import {node.names[0].name} belongs into a cell of its own, before this one"
+            wrong = "magics (%…, !…) belong to the notebook and do not run on ranks; put them into a cell of their own"
+        elif isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+            wrong = f"from {node.module} import * does not say what it brings; import the names, or the module"
+        elif isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            wrong = f"from __future__ import {node.names[0].name} belongs into a cell of its own, before this one"
+        else:
+            continue
+        return f"line {node.lineno}: {wrong}"
     return ""
 
 
@@ -125,8 +130,13 @@ def _walk(body: Sequence[ast.stmt], assigned: frozenset[str], needed: set[str]) 
         elif isinstance(statement, ast.If):
             needed |= _loads_of(statement.test) - assigned
             assigned = _walk(statement.body, assigned, needed) & _walk(statement.orelse, assigned, needed)
+        elif isinstance(statement, (ast.Break, ast.Continue)):
+            continue
         elif isinstance(statement, (ast.While, ast.Try, ast.TryStar, ast.Match)):
-            needed |= _loaded(_compiled(ast.Module(body=[statement], type_ignores=[]))) - assigned
+            # In a loop, as it may be here: what leaves or continues it does not compile without one.
+            loop = ast.While(test=ast.Constant(value=1), body=[statement], orelse=[])
+            module = ast.Module(body=[ast.copy_location(loop, statement)], type_ignores=[])
+            needed |= _loaded(_compiled(ast.fix_missing_locations(module))) - assigned
         else:
             code = _compiled(ast.Module(body=[statement], type_ignores=[]))
             own = (

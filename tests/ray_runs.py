@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from contextlib import redirect_stdout, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -67,6 +68,11 @@ class Cluster:
         self._cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
+def left_on_nodes() -> list[Path]:
+    """The directories of ranks that lie on the nodes of this machine; the test gives them a TMPDIR of their own."""
+    return list(Path(tempfile.gettempdir()).glob("resmon-rank-*"))
+
+
 def a_run(cluster: Cluster) -> None:
     shown = io.StringIO()
     handler = signal.getsignal(signal.SIGTERM)
@@ -79,6 +85,7 @@ def a_run(cluster: Cluster) -> None:
     steps = [use.steps for use in run.measurement.ranks]
     assert all(count is not None and count > 20 for count in steps), steps
     assert not cluster.ranks()
+    assert not left_on_nodes()
     assert not ray.is_initialized()
     assert signal.getsignal(signal.SIGTERM) is handler  # ray.init() puts its own there
 
@@ -100,6 +107,7 @@ def an_interrupt(cluster: Cluster) -> None:
     interrupter.join()
     assert caught.value.run.outcomes == ("interrupted", "interrupted")  # type: ignore[attr-defined]
     until(lambda: not cluster.ranks(), 10)
+    assert not left_on_nodes()
 
 
 def a_lost_node(cluster: Cluster) -> None:

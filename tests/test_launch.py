@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +54,7 @@ def _monitor_stopped() -> Iterator[None]:
         ({"kwargs": [1]}, TypeError, r"kwargs must map names to values, such as kwargs={'epochs': 10}, not \[1\]"),
         ({"kwargs": {1: 2}}, TypeError, "not {1: 2}"),
         ({"on": 5}, TypeError, "on=5 is no place for ranks"),
+        ({"on": "tcp://10.0.0.1:8786"}, TypeError, r"on=distributed\.Client\('tcp://10\.0\.0\.1:8786'\)"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict[str, Any], kind: type[Exception], words: str) -> None:
@@ -333,3 +336,20 @@ def test_old_runs_are_removed_and_those_of_living_processes_stay(
     assert alive.name in left
     assert len(left) <= 6
     assert (tmp_path / "runs").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_a_killed_notebook_sent_to_its_ranks_is_removed_at_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESMON_RECORD_DIR", str(tmp_path))
+    first = RunDirectory.make()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead, alive = (RunDirectory(first.path.with_name(f"{pid}-00000000")) for pid in (ended.pid, 1))
+    for directory in (dead, alive):
+        directory.path.mkdir()
+        for path in (directory.payload, directory.log(0), directory.path / "payload.part", directory.result(0)):
+            path.touch()
+    RunDirectory.make()
+    assert [path.name for path in dead.path.iterdir()] == ["rank-0.log"]
+    assert len(list(alive.path.iterdir())) == 4

@@ -30,7 +30,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 dist.init_process_group()
 model = DistributedDataParallel(model)
-for lock in range(3): scale += lock
+for lock in range(9):
+    if lock == 3: break
+    scale += lock
 secret = 1
 print("printed by", dist.get_rank())
 dist.get_rank(), scale, helper()"""

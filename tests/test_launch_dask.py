@@ -105,6 +105,15 @@ def test_a_run_on_dask(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> 
         resmon.launch(hang, ranks=3, on=cluster.client)
 
 
+def test_a_client_that_is_closed_is_named(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESMON_RECORD_DIR", str(tmp_path / "records"))
+    closed = distributed.Client(cluster.client.scheduler_info()["address"], set_as_default=False)
+    closed.close()
+    with pytest.raises(LaunchError, match=r"on=<Client.*> is closed: make a new distributed.Client"):
+        resmon.launch(hang, ranks=2, on=closed)
+    assert list((tmp_path / "records" / "runs").iterdir()) == [], "and nothing of a run is kept"
+
+
 @pytest.mark.parametrize("visible", [("0,1", "1,0"), ("0", "1"), ("0,1", "0,1")])
 def test_the_local_number_of_a_rank_leads_to_its_own_gpu(visible: tuple[str, str], tmp_path: Path) -> None:
     """Workers of dask-cuda see all GPUs, their own first; those of others one, or all in the same order."""

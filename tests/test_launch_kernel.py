@@ -114,7 +114,7 @@ except resmon.errors.LaunchError as caught:
     assert "RankError: rank 1 on " in text
     assert '    raise ValueError("\\x1b[2Jno such <i>data</i>")' in text, "the line of the cell"
     assert "ValueError: no such <i>data</i>" in text
-    assert "LaunchError: fail: rank 1 of 2 failed: ValueError: no such <i>data</i>. The other rank was ended." in text
+    assert "LaunchError: fail: rank 1 of 2 failed: ValueError: no such <i>data</i>. The other rank " in text
     cause = "failure.__cause__"
     found = running.json(f"[type({cause}).__name__, {cause}.rank, type({cause}.exception).__name__]")
     assert found == ["RankError", 1, "ValueError"]

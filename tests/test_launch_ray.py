@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +18,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", ["a_run", "an_interrupt", "a_lost_node", "a_gpu_for_each"])
-def test_ranks_on_ray(name: str) -> None:
+def test_ranks_on_ray(name: str, tmp_path: Path) -> None:
     """The asserts are in ``tests/ray_runs.py``. On a busy machine Ray itself may need a second start."""
+    # Ray's sockets stay where their paths are short.
+    places = {"TMPDIR": str(tmp_path), "RAY_TMPDIR": tempfile.gettempdir()}
     for _ in range(3):
         done = subprocess.run(
             [sys.executable, "-m", "tests.ray_runs", name],
-            env=environment(RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"),
+            env=environment(RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", **places),
             capture_output=True,
             text=True,
             timeout=200,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -43,6 +44,31 @@ def test_shares_are_what_one_expects() -> None:
 def test_what_is_no_weight_is_refused(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="weights must"):
         partition(10, weights)
+
+
+@pytest.mark.parametrize(("n_items", "least"), [(-1, 0), (2.5, 0), ("10", 0), (10, -1), (10, 0.5), (True, 0)])
+def test_a_number_of_items_that_is_none_is_refused(n_items: Any, least: Any) -> None:
+    wrong = least if n_items == 10 else n_items
+    with pytest.raises(ValueError, match=f"must be a whole number from 0 on, not {wrong!r}"):
+        partition(n_items, [1, 1], least)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "8", True])
+def test_a_batch_size_that_is_none_is_refused(batch_size: Any) -> None:
+    with pytest.raises(ValueError, match=f"batch_size must be a whole number from 1 on, not {batch_size!r}"):
+        BalancedBatchSampler(100, batch_size, num_replicas=1, rank=0)
+
+
+@pytest.mark.parametrize(("n_items", "ranks", "enough"), [(100, 2, 2), (101, 2, 3), (7, 4, 7), (1000, 3, 4)])
+def test_the_batch_size_that_would_do_is_named_and_does(n_items: int, ranks: int, enough: int) -> None:
+    with pytest.raises(ValueError, match=f"at least {enough} would do"):
+        BalancedBatchSampler(n_items, 1, num_replicas=ranks, rank=0)
+    BalancedBatchSampler(n_items, enough, num_replicas=ranks, rank=0)
+
+
+def test_fewer_items_than_ranks_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 items are too few for 4 ranks"):
+        BalancedBatchSampler(3, 8, num_replicas=4, rank=0)
 
 
 def test_too_few_items_are_refused() -> None:
@@ -100,7 +126,7 @@ def test_shares_follow_the_throughput_that_is_told() -> None:
     assert sampler.rebalance(math.nan) == (1.0,), "what is not known changes nothing"
 
 
-@pytest.mark.parametrize(("n_items", "batch_size", "ranks"), [(10, 0, 2), (10, 1, 2), (1, 8, 2), (9, 2, 3)])
+@pytest.mark.parametrize(("n_items", "batch_size", "ranks"), [(10, 1, 2), (9, 2, 3)])
 def test_a_step_that_leaves_a_rank_without_work_is_refused(n_items: int, batch_size: int, ranks: int) -> None:
     with pytest.raises(ValueError, match="ranks without an item"):
         BalancedBatchSampler(n_items, batch_size, num_replicas=ranks, rank=0)

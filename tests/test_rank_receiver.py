@@ -179,6 +179,17 @@ def test_a_number_of_ranks_that_is_none_is_a_clear_error(world_size: Any) -> Non
         resmon.distributed.listen(world_size)
 
 
+def test_a_path_that_is_taken_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "connection.json"
+    path.touch()
+    taken = f"{path} cannot be written: File exists; remove it, or name another path"
+    with pytest.raises(ListenError, match=taken), listening(path=path):
+        pass
+    gone = "gone/x cannot be written: No such file or directory"
+    with pytest.raises(ListenError, match=gone), listening(path=tmp_path / "gone" / "x"):
+        pass
+
+
 def test_an_address_of_another_machine_is_a_clear_error() -> None:
     with pytest.raises(ListenError, match=r"cannot listen for ranks on 192\.0\.2\.1"), listening(host="192.0.2.1"):
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from resmon.ranks import RankUse
 from resmon.results import Measurement
 from resmon.units import GIB
 from resmon.views import rank_table, summary, text
@@ -34,6 +35,7 @@ def test_who_held_the_others_up_is_said_and_marked() -> None:
         "8 ranks on 2 nodes, all done. ⚠ Rank 5 computed 1.53 times as much of a step as the median; "
         "the others waited 33\u202f% of it"
     )
+    assert "; the other waited 33" in rank_table.sentence(uses(2, slow=1))
     marked = [str(row[0]) for row in rank_table.rank_table(ranks)[1]]
     assert marked == ["0", "1", "2", "3", "4", "5 ⚠", "6", "7"]
     assert "⚠" not in rank_table.sentence(uses(8)), "ranks that are alike have no straggler"
@@ -108,3 +110,9 @@ def test_a_measurement_with_ranks_comes_back_from_its_dict() -> None:
 def test_no_rank_is_no_table() -> None:
     assert "rank" not in text.measurement_text(measurement())
     assert str(rank_table.ranks_report(())) == "no rank was heard of"
+
+
+def test_ranks_of_whom_no_sample_arrived_are_said_to_be_so() -> None:
+    short = tuple(RankUse(rank=rank, host="node", outcome="done") for rank in range(2))
+    said = words(text.measurement_text(measurement(ranks=short)))
+    assert "2 ranks, all done; no samples arrived: the run was too short" in said

@@ -216,3 +216,17 @@ def test_a_run_whose_steps_all_fell_between_two_samples_has_its_shares_and_rates
     assert (fast.compute_fraction, fast.communication_fraction, fast.wait_fraction) == pytest.approx((0.4, 0.2, 0.4))
     assert (slow.compute_fraction, slow.communication_fraction, slow.wait_fraction) == pytest.approx((0.8, 0.2, 0.0))
     assert (fast.steps_per_s, fast.items_per_s) == pytest.approx((5.0, 20.0)), "one of the two steps is timed"
+
+
+def test_ranks_that_ended_before_a_sample_of_them_arrived_are_ranks_of_that_span() -> None:
+    clock = ManualClock()
+    board = RankBoard(2, clock)
+    clock.advance(1.0)
+    board.ended(0, "done", host="node")
+    board.ended(1, "failed: ValueError: gone", host="node")
+    clock.advance(1.0)
+    assert [(use.rank, use.host, use.outcome, use.samples) for use in board.uses(0.0, clock.now())] == [
+        (0, "node", "done", 0),
+        (1, "node", "failed: ValueError: gone", 0),
+    ]
+    assert board.uses(1.5, clock.now()) == (), "a later span has none"

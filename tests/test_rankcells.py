@@ -35,6 +35,10 @@ def parsed(code: str) -> ast.Module:
         ("with a as b:\n    c = b\nc", {"a"}),
         ("try:\n    import x\nexcept ImportError:\n    x = None\nx", {"x", "ImportError"}),
         ("while go:\n    go = False", {"go"}),
+        ("for i in items:\n    if done:\n        break\n    x = 1\n    continue", {"items", "done"}),
+        ("for i in items:\n    try:\n        go(i)\n    except stop:\n        break", {"items", "go", "stop"}),
+        ("for i in items:\n    while more:\n        pass\n    else:\n        continue", {"items", "more"}),
+        ("for i in items:\n    match i:\n        case 1:\n            break", {"items"}),
         ("[i * k for i in things]", {"k", "things"}),
         ("class A(B):\n    c = d\nA", {"B", "d"}),
         ("del x", {"x"}),
@@ -101,9 +105,10 @@ def test_a_helper_of_the_notebook_sees_what_the_cell_assigned() -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("get_ipython().run_line_magic('time', '')", "magics"),
-        ("def f():\n    get_ipython().system('ls')", "magics"),
-        ("from math import *", r"from math import \* does not say what it brings"),
+        ("get_ipython().run_line_magic('time', '')", "line 1: magics"),
+        ("def f():\n    get_ipython().system('ls')", "line 2: magics"),
+        ("x = 1\nfrom math import *", r"line 2: from math import \* does not say what it brings"),
+        ("", "there is nothing to run in this cell"),
         ("from __future__ import annotations", "a cell of its own"),
     ],
 )
@@ -146,6 +151,37 @@ def test_a_cell_that_cannot_run_on_ranks_runs_nowhere(shell: InteractiveShell) -
     assert "SyntaxError" in said.stdout + said.stderr
     assert shell.run_cell("1 + 1").success
     assert not [name for name in shell.user_ns if name.startswith("__resmon_cell")]
+
+
+@pytest.mark.parametrize("body", ["", "\n\n", "\n# to be written\n"])
+def test_a_cell_without_code_says_that_nothing_runs(shell: InteractiveShell, body: str) -> None:
+    with capture_output():
+        shell.run_line_magic("load_ext", "resmon")
+    with capture_output() as said:
+        result = shell.run_cell(f"%%resmon --ranks 2 -o run{body}")
+    assert not result.success
+    assert "--ranks: there is nothing to run in this cell" in said.stdout + said.stderr
+    assert not [name for name in shell.user_ns if name.startswith("__resmon_cell")]
+
+
+def test_a_cell_that_cannot_be_made_one_for_ranks_does_not_run_in_the_kernel(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_body: object) -> frozenset[str]:
+        raise RuntimeError("not foreseen")
+
+    with capture_output():
+        shell.run_line_magic("load_ext", "resmon")
+    monkeypatch.setattr(rankcells, "needed_names", broken)
+    with capture_output() as said:
+        result = shell.run_cell("%%resmon --ranks 2\nran = True")
+    assert not result.success
+    assert "this cell cannot be made one for ranks, and does not run: RuntimeError: not foreseen" in said.stdout
+    assert "ran" not in shell.user_ns
+    monkeypatch.undo()
+    with capture_output() as said:
+        assert not shell.run_cell("%%resmon --ranks 2\n").success
+    assert "there is nothing to run" in said.stdout + said.stderr, "the next cell is seen again"
 
 
 def test_the_help_tells_what_travels_and_what_comes_back(shell: InteractiveShell) -> None:

@@ -15,6 +15,7 @@ from resmon.errors import LaunchError
 from resmon.views import escape
 
 MOST_RANKS = 256
+_DASK = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
 
 
 def name_of(fn: Callable[..., Any]) -> str:
@@ -59,6 +60,16 @@ def check_call(args: object, kwargs: object) -> None:
         )
 
 
+def _check_place(on: object) -> None:
+    if isinstance(on, str) and on.startswith(_DASK):
+        raise TypeError(f"on={on!r} is the address of a Dask scheduler: pass a client, on=distributed.Client({on!r})")
+    if not is_place(on):
+        raise TypeError(
+            f"on={on!r} is no place for ranks: None is this machine, a Ray address such as 'auto' or 'head:6379' a Ray "
+            f"cluster, a distributed.Client the workers of a Dask cluster"
+        )
+
+
 def check(fn: object, backend: object, on: object, timeout_s: object) -> None:
     """Raise for what is wrong with a call, or with its place: TypeError, ValueError, LaunchError."""
     if not callable(fn):
@@ -70,11 +81,7 @@ def check(fn: object, backend: object, on: object, timeout_s: object) -> None:
             raise TypeError(f"timeout_s must be a number of seconds or None, not {timeout_s!r}")
         if not 0 < timeout_s < math.inf:
             raise ValueError(f"timeout_s must be a number of seconds above 0, or None for no limit, not {timeout_s!r}")
-    if not is_place(on):
-        raise TypeError(
-            f"on={on!r} is no place for ranks: None is this machine, a Ray address such as 'auto' or 'head:6379' a Ray "
-            f"cluster, a distributed.Client the workers of a Dask cluster"
-        )
+    _check_place(on)
     if RUN in os.environ or "TORCHELASTIC_RUN_ID" in os.environ:
         rank = os.environ.get("RANK", "?")
         raise LaunchError(f"this is rank {rank} of a run already: launch from the notebook or script, not from a rank")

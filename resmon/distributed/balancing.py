@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import weakref
 from collections.abc import Iterator, Sequence, Sized
 
@@ -15,14 +16,16 @@ def partition(n_items: int, weights: Sequence[float], least: int = 0) -> tuple[r
 
     The ranges follow each other and cover everything once. Each holds ``least`` items or more, beyond that its
     exact share of the rest, rounded down or up (largest remainders first: Hamilton's method).
-    ValueError for weights that are not positive and finite, or fewer items than ``least`` for each.
+    ValueError for weights that are not positive and finite, numbers of items that are none, or fewer items than
+    ``least`` for each.
     """
     if not weights:
         raise ValueError("weights must name at least one part")
     for weight in weights:
         if not _is_weight(weight):
             raise ValueError(f"weights must be finite numbers > 0, not {weight!r}")
-    if n_items < 0 or least < 0 or n_items < least * len(weights):
+    n_items, least = _whole("n_items", n_items, 0), _whole("least", least, 0)
+    if n_items < least * len(weights):
         raise ValueError(f"{n_items!r} items are not enough for {least!r} in each of {len(weights)} parts")
     free = n_items - least * len(weights)
     scaled = [weight / max(weights) for weight in weights]  # their sum stays finite
@@ -40,6 +43,16 @@ def partition(n_items: int, weights: Sequence[float], least: int = 0) -> tuple[r
         ranges.append(range(start, start + least + count))
         start += least + count
     return tuple(ranges)
+
+
+def _whole(name: str, value: object, least: int) -> int:
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # that is what is found out
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}")
+    return number
 
 
 def _is_weight(weight: object) -> bool:
@@ -89,14 +102,20 @@ class BalancedBatchSampler:
         self.rank = rank
         self.num_replicas = num_replicas
         self.weights: tuple[float, ...] = (1.0 / num_replicas,) * num_replicas
-        self._n_steps = max(1, math.ceil(self.n_items / max(1, batch_size)))
+        batch_size = _whole("batch_size", batch_size, 1)
+        self._n_steps = _steps(self.n_items, batch_size)
         self._shuffle = shuffle
         self._seed = seed
         self._epoch = 0
-        if batch_size < 1 or self.n_items // self._n_steps < num_replicas:
+        if self.n_items < num_replicas:
+            raise ValueError(f"{self.n_items} items are too few for {num_replicas} ranks: each needs one in every step")
+        if self.n_items // self._n_steps < num_replicas:
+            enough = batch_size
+            while self.n_items // _steps(self.n_items, enough) < num_replicas:
+                enough += 1
             raise ValueError(
                 f"batch_size={batch_size!r} of {self.n_items} items leaves some of {num_replicas} ranks without an "
-                f"item in some step; it counts the items of all ranks, so at least {2 * num_replicas} would do"
+                f"item in some step; it counts the items of all ranks, so at least {enough} would do"
             )
         instruments.acquire()
         weakref.finalize(self, instruments.release)
@@ -158,6 +177,10 @@ class BalancedBatchSampler:
     def _shares(self) -> Iterator[range]:
         for step in partition(self.n_items, (1.0,) * self._n_steps):
             yield partition(len(step), self.weights, least=1)[self.rank]
+
+
+def _steps(n_items: int, batch_size: int) -> int:
+    return max(1, math.ceil(n_items / batch_size))
 
 
 def _computed_s(totals: Totals) -> float:

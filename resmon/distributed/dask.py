@@ -63,6 +63,9 @@ class DaskTransport:
     """Reaches the hosts of ranks through a plugin of Dask's workers. ``client`` is the user's, and stays as it is."""
 
     def __init__(self, client: Client) -> None:
+        if client.status != "running" or client.asynchronous:
+            state = client.status if client.status != "running" else "asynchronous"
+            raise LaunchError(f"on={client!r} is {state}: make a new distributed.Client(…), a synchronous one")
         self._client = client
         self._plugin = RankPlugin(os.urandom(4).hex())
         self._workers: list[str] = []

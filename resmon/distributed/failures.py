@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from dataclasses import dataclass, field
@@ -49,15 +50,17 @@ def read_ends(ranks: Ranks, oom_kills_before: int | None, *, stopped_by: str = "
     statuses = {int(rank): int(status) for rank, status in report.get("failures", {}).items()}
     failures = {i: found for i in range(len(ranks.ranks)) if (found := load_failure(ranks.directory.failure(i)))}
     signals = {rank: -status for rank, status in statuses.items() if status < 0 and rank not in failures}
-    first = _first(ranks, failures, {} if stopped_by else signals)
+    silent = {i: n for i, n in statuses.items() if i not in failures and not ranks.directory.result(i).exists()}
+    first = _first(ranks, failures, {} if stopped_by else silent)
+    ended_s = _ended_s(ranks, failures, first)
     ends = Ends([""] * len(ranks.ranks), first, problem=_problem(ranks, report))
     for i, rank in enumerate(ranks.ranks):
-        told = _told(ranks, i, failures.get(i))
+        told = _told(ranks, i, failures.get(i), stopped_by)
         if told:
             ends.outcomes[i] = told
         elif stopped_by:
             ends.outcomes[i] = stopped_by
-        elif i in signals and (first in (None, i) or signals[i] != signal.SIGTERM):
+        elif i in signals and (first in (None, i) or not _by_launcher(signals[i], rank.gone_s, ended_s)):
             ends.outcomes[i] = f"killed by {_signal_name(signals[i])}"
         elif statuses.get(i, 0) > 0:
             ends.outcomes[i] = f"failed: exit status {statuses[i]}"
@@ -74,27 +77,43 @@ def read_ends(ranks: Ranks, oom_kills_before: int | None, *, stopped_by: str = "
     return ends
 
 
-def _told(ranks: Ranks, i: int, failure: Failure | None) -> str:
+def _told(ranks: Ranks, i: int, failure: Failure | None, stopped_by: str) -> str:
     """How a rank says that it ended; empty where it says nothing."""
     if failure is None:
         return "done" if ranks.directory.result(i).exists() else ""
     if failure.kind == "KeyboardInterrupt":
-        return "interrupted"
+        return stopped_by or "interrupted"
     return f"failed: {failure.kind}: {failure.message}".rstrip(": ")
 
 
-def _first(ranks: Ranks, failures: dict[int, Failure], signals: dict[int, int]) -> int | None:
-    """The rank that failed first.
+def _first(ranks: Ranks, failures: dict[int, Failure], silent: dict[int, int]) -> int | None:
+    """The rank that failed first. ``silent``: the exit statuses of those that told nothing, negative for a signal.
 
-    One that a signal ended says nothing, and what the others then raise is because it was gone. But once a rank has
-    failed the launcher sends SIGTERM to the others, and SIGKILL to those that do not heed it.
+    One that left without a word is why the others then raise: it was gone. But once a rank has failed the launcher
+    sends SIGTERM to the others, and SIGKILL to those that do not heed it.
     """
     told = min(failures, key=lambda rank: failures[rank].at_s) if failures else None
-    killed = [rank for rank, number in signals.items() if number != signal.SIGTERM]
+    gone_s = {rank: ranks.ranks[rank].gone_s for rank in silent}
+    left = [rank for rank, status in silent.items() if status != -signal.SIGTERM]
     if told is not None:
         until_s = failures[told].at_s + _SOON_S
-        killed = [rank for rank in killed if (gone_s := ranks.ranks[rank].gone_s) is not None and gone_s < until_s]
-    return min(killed, default=told if told is not None else min(signals, default=None))
+        left = [rank for rank in left if (at_s := gone_s[rank]) is not None and at_s < until_s]
+    if left:
+        return min(left, key=lambda rank: (gone_s[rank] or math.inf, rank))
+    return told if told is not None else min(silent, default=None)
+
+
+def _ended_s(ranks: Ranks, failures: dict[int, Failure], first: int | None) -> float | None:
+    """When the rank that failed first had ended, as far as it is known."""
+    if first is None:
+        return None
+    return failures[first].at_s if first in failures else ranks.ranks[first].gone_s
+
+
+def _by_launcher(number: int, gone_s: float | None, failed_s: float | None) -> bool:
+    """Whether the launcher sent this signal to a rank, because another one had failed at ``failed_s``."""
+    late = gone_s is not None and failed_s is not None and gone_s >= failed_s + _SOON_S
+    return number == signal.SIGTERM or (number == signal.SIGKILL and late)
 
 
 def _problem(ranks: Ranks, report: dict[str, Any]) -> str:
@@ -152,13 +171,27 @@ def failed(name: str, ranks: Ranks, ends: Ends) -> LaunchError:
     verb = f"was {outcome}" if outcome.startswith("killed") else outcome
     if "killed" in outcome:
         verb += f"; {_memory(ranks, ends.first)}"
-    others = len(ends.outcomes) - 1
-    rest = "" if not others else " The other rank was ended." if others == 1 else f" The other {others} were ended."
     error = LaunchError(
-        f"{name}: rank {ends.first} of {len(ends.outcomes)} {verb}.{rest} Output: {ranks.directory.path}"
+        f"{name}: rank {ends.first} of {len(ends.outcomes)} {verb}.{_others(ends)} Output: {ranks.directory.path}"
     )
     error.__cause__ = ends.cause
     return error
+
+
+def _others(ends: Ends) -> str:
+    """How the ranks ended that did not end the run."""
+    counts: dict[str, int] = {}
+    for i, outcome in enumerate(ends.outcomes):
+        if i != ends.first:
+            word = outcome.partition(" ")[0].rstrip(":")
+            kind = {"done": "had returned", "failed": "failed too", "killed": "failed too"}.get(word, "ended")
+            counts[kind] = counts.get(kind, 0) + 1
+    parts = [(n, kind if kind != "ended" else "was ended" if n == 1 else "were ended") for kind, n in counts.items()]
+    if not parts:
+        return ""
+    if len(parts) == 1:
+        return f" The other {'rank' if parts[0][0] == 1 else parts[0][0]} {parts[0][1]}."
+    return f" Of the other {len(ends.outcomes) - 1}, {', '.join(f'{n} {text}' for n, text in parts)}."
 
 
 def timed_out(name: str, ranks: Ranks, timeout_s: float) -> LaunchTimeoutError:

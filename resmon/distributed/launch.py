@@ -95,7 +95,11 @@ class _Launch:
             self.directory = RunDirectory.make()
         except OSError as error:
             raise LaunchError(f"{name}: no directory for the run: {error}") from error
-        self.ranks = ranks_on(on, self.directory, world_size)
+        try:
+            self.ranks = ranks_on(on, self.directory, world_size)
+        except BaseException:
+            self.directory.path.rmdir()  # it would push the output of an earlier run out
+            raise
         self.monitor = get_monitor()
         self.board = RankBoard(world_size, self.monitor.clock, title=name)
         self.window = self.monitor.measure(name)
@@ -168,7 +172,7 @@ class _Launch:
         self.output.poll()
         for i, rank in enumerate(self.ranks.ranks):
             if rank.returned:
-                self.board.ended(i, "done")
+                self.board.ended(i, "done", rank.host)
 
     def _last_look(self) -> None:
         self._look()
@@ -197,7 +201,7 @@ class _Launch:
 
     def _run(self, outcomes: Sequence[str], error: str | None) -> Run:
         for i, outcome in enumerate(outcomes):
-            self.board.ended(i, outcome)
+            self.board.ended(i, outcome, self.ranks.ranks[i].host)
         self.window.close(error)
         return Run(
             name=self.name,

@@ -30,6 +30,8 @@ CHUNK_BYTES = 1 << 20
 PIECE_BYTES = 32 << 20
 """And the most of a file: a large result takes several looks, each of which answers soon; a slow one would be taken for
 a lost node."""
+_PREFIX = "resmon-rank-"
+_NEW_S = 60.0
 LEASE_S = 30.0
 """A rank that its notebook has not asked about for so long has lost it, and ends."""
 
@@ -65,6 +67,31 @@ class Look:
     more: frozenset[str] = frozenset()
 
 
+def own_directory() -> tuple[RunDirectory, int]:
+    """A new directory for the files of one rank, and what holds it: a lock that ends with this process.
+
+    What processes left behind that were killed is removed: nobody holds it.
+    """
+    import fcntl
+
+    made = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    held = os.open(made, os.O_RDONLY)
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for other in made.parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            found = other.lstat()
+            if found.st_uid != os.getuid() or time.time() - found.st_mtime < _NEW_S:
+                continue  # a stranger's, or one that may not be held yet
+            fd = os.open(other, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(other, ignore_errors=True)
+            finally:
+                os.close(fd)
+    return RunDirectory(made), held
+
+
 def address_towards(other: str) -> str | None:
     """The address of this machine's interface that leads to another; None where none does."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -91,6 +118,7 @@ class RankHost:
         self.rank = rank
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: RunDirectory | None = None
+        self._held = -1
         self._sent: dict[str, int] = {}
         self._offset = 0
         self._lock = threading.Lock()
@@ -107,7 +135,8 @@ class RankHost:
 
     def start(self, env: Mapping[str, str], payload: bytes, connection: bytes | None) -> None:
         """Start the rank, these variables on top of the node's own. ``connection``: the notebook's connection file."""
-        directory = self._directory = RunDirectory(tempfile.mkdtemp(prefix="resmon-rank-"))
+        directory, self._held = own_directory()
+        self._directory = directory
         write_whole(directory.payload, payload)
         full = {**os.environ, **env, RUN: str(directory.path), AGENT: str(os.getpid())}
         if connection is not None:
@@ -211,3 +240,4 @@ class RankHost:
             process.wait()
         if directory is not None:
             shutil.rmtree(directory.path, ignore_errors=True)
+            os.close(self._held)

@@ -101,7 +101,10 @@ class Receiver:
             self._file = connection.write(gate.connection(self.run_id), self._path)
         except OSError as error:
             gate.close()
-            raise ListenError(f"the connection file cannot be written: {error}") from None
+            remedy = "remove it, or name another path" if isinstance(error, FileExistsError) else "name another path"
+            raise ListenError(
+                f"the connection file {error.filename or ''} cannot be written: {error.strerror or error}; {remedy}"
+            ) from None
         self.port = gate.port
         self._gate = gate
         self._thread = threading.Thread(target=self._run, args=(gate,), name="resmon-ranks", daemon=True)

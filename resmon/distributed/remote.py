@@ -64,6 +64,7 @@ class RemoteRanks:
         self._where: list[Where] = []
         self._statuses: dict[int, int] = {}
         self._stopped: set[int] = set()
+        self._gone: set[int] = set()
         self._running = False
         self._looked_s = float("-inf")
         self._failed_s: float | None = None
@@ -198,6 +199,7 @@ class RemoteRanks:
         write_whole(self.directory.traceback(i), text.encode())
         self.ranks[i].failed = True
         self._statuses[i] = 1
+        self._gone.add(i)
 
     def _end_of_run(self) -> None:
         self._running = False
@@ -238,8 +240,10 @@ class RemoteRanks:
         ending.to_the_end(self._kill)
 
     def _kill(self) -> None:
+        # Of ranks that have ended too: the files that they left on their nodes go.
+        self._transport.call({i: () for i in range(len(self._where)) if i not in self._gone}, "kill")
+        self._where = []
         if self._running:
-            self._transport.call(dict.fromkeys(range(len(self.ranks)), ()), "kill")
             self._end_of_run()
         self._transport.give_back()
 

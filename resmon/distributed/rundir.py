@@ -65,7 +65,7 @@ class RunDirectory:
 
     def remove_data(self) -> None:
         """Remove what was sent and what came back; logs and stacks stay."""
-        for pattern in ("payload", "*.result", "*.failure"):
+        for pattern in ("payload", "*.result", "*.failure", "*.part"):
             for path in self.path.glob(pattern):
                 path.unlink(missing_ok=True)
 
@@ -93,17 +93,23 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _prune(home: Path, newest: Path) -> None:
-    """Keep the newest few runs, and those of processes that live. Two may prune at once: what is gone is no error."""
+    """Keep the newest few runs, and those of processes that live. Two may prune at once: what is gone is no error.
+
+    Of a run whose process was killed the output stays, as of any other, and what was sent goes: it can be large.
+    """
     runs = []
     for path in home.iterdir():
         with suppress(OSError):
             if path != newest and not path.is_symlink():
                 runs.append((path.stat().st_mtime, path))
-    for _, path in sorted(runs, reverse=True)[KEPT_RUNS - 1 :]:
+    for i, (_, path) in enumerate(sorted(runs, reverse=True)):
         owner = path.name.partition("-")[0]
-        if owner != str(os.getpid()) and owner.isdigit() and _lives(int(owner)):
-            continue
-        shutil.rmtree(path, ignore_errors=True)
+        lives = owner.isdigit() and _lives(int(owner))
+        if i >= KEPT_RUNS - 1 and (owner == str(os.getpid()) or not lives):
+            shutil.rmtree(path, ignore_errors=True)
+        elif not lives:
+            with suppress(OSError):
+                RunDirectory(path).remove_data()
 
 
 def _lives(pid: int) -> bool:

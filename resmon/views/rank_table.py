@@ -75,13 +75,16 @@ def sentence(uses: Sequence[RankUse]) -> str:
         named = ", ".join(f"rank {use.rank} {shortened(use.outcome, 80)}" for use in ended[:WORST])
         more = f" and {len(ended) - WORST} more" if len(ended) > WORST else ""
         parts.append(f", {done} done, {named}{more}")
+    if not any(use.samples for use in uses):
+        parts.append("; no samples arrived: the run was too short, or the notebook cannot be reached")
     slow = straggler(uses)
     if slow is not None and slow.compute_fraction is not None:
         factor = slow.compute_fraction / (_median_compute(uses) or 1.0)
         waits = [use.wait_fraction for use in uses if use is not slow and use.wait_fraction is not None]
+        waited = f"; the other{'s' if len(uses) > 2 else ''} waited "
         parts.append(
             f". {WARNING} Rank {slow.rank} computed {factor:.2f} times as much of a step as the median"
-            + (f"; the others waited {units.format_percent(statistics.median(waits))} of it" if waits else "")
+            + (f"{waited}{units.format_percent(statistics.median(waits))} of it" if waits else "")
         )
     return "".join(parts)
 

@@ -78,6 +78,18 @@ def test_a_late_view_has_the_ranks_names_stay_text_and_no_width_scrolls(open_lab
         panel.root.evaluate("(panel, width) => { panel.parentElement.style.width = `${width}px`; }", width)
         panel.wait_rows(1)
         assert panel.overflow_px <= 0, width
+    # Drawn while it has no layout, as when a front end hides its page to change the theme, a bar stays what it was.
+    drawn = "panel => [...panel.querySelectorAll('.rm-median')].map(median => median.style.transform)"
+    before = panel.root.evaluate(drawn)
+    assert "translateX(0px)" not in before
+    panel.root.evaluate("""panel => {
+        panel.style.display = "none";
+        document.body.style.setProperty("--jp-layout-color1", "#111");
+        return new Promise(done => setTimeout(done, 0)).then(() => { panel.style.display = ""; });
+    }""")
+    notebook.page.wait_for_timeout(1_000)
+    expect(panel.root).to_have_attribute("data-theme", "dark")
+    assert panel.root.evaluate(drawn) == before
     opener = panel.root.get_by_role("button", name="rank 1, more")
     opener.focus()
     notebook.page.keyboard.press("Enter")

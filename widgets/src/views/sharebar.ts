@@ -28,12 +28,14 @@ export class ShareBar {
 
   /** Reads the layout: where digits have room depends on the width. */
   resize(): void {
-    this.#width = this.el.clientWidth;
+    // Without a layout, as while a front end changes its theme, it stays as wide as it was.
+    this.#width = this.el.clientWidth || this.#width;
     this.#drawn = { compute: NaN, communication: NaN, median: NaN };
   }
 
   /** `median` is that of all ranks. */
   graphics({ compute, communication, wait }: Share, median: number): void {
+    if (!this.#width) this.resize();
     const unknown = !known(compute);
     setAttribute(this.el, "data-pattern", unknown ? "uncovered" : "measured");
     const drawn = this.#drawn;
