@@ -123,7 +123,7 @@ class Calibration:
     @property
     def taught(self) -> bool:
         """Whether the counter needs no watching for its own sake any more."""
-        return self.steps >= ENOUGH_LESSONS and self.power_ratio is not None
+        return self.steps >= ENOUGH_LESSONS and self.power_ratio is not None and self.disagreement is None
 
     @property
     def poll_gap_s(self) -> float:

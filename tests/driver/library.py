@@ -58,10 +58,14 @@ def build() -> Path:
 
 
 def environment(script: Path, **more: str) -> dict[str, str]:
-    """The environment of a process that shall see the scripted GPUs, without CUDA's own variables; ``more`` wins."""
+    """The environment of a process that shall see the scripted GPUs, without CUDA's own variables; ``more`` wins.
+
+    What is learned of these boards is kept beside the script: nobody has seen them before.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CUDA_")}
     paths = [str(build()), *filter(None, [kept.get("LD_LIBRARY_PATH")])]
-    return {**kept, "LD_LIBRARY_PATH": ":".join(paths), "RESMON_NVML_SCRIPT": str(script), **more}
+    cache = {"XDG_CACHE_HOME": str(script.parent / "cache")}
+    return {**kept, **cache, "LD_LIBRARY_PATH": ":".join(paths), "RESMON_NVML_SCRIPT": str(script), **more}
 
 
 def play(script: Path | None, code: str, *, timeout_s: float = 180.0, **more: str) -> Any:
