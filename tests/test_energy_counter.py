@@ -225,6 +225,28 @@ def test_memory_is_bounded() -> None:
     assert len(track._edges) <= 16
 
 
+def test_a_value_that_no_board_can_have_drawn_is_not_believed() -> None:
+    """A single 0 between good reads, as a resetting driver gives: neither the way down nor the way up is energy."""
+    offset_j = 27_000.0
+    track = CounterTrack(BOARD, power_limit_w=400.0)
+    for i in range(200):
+        at_s = 10.0 + i * 0.02
+        track.add(read(at_s, 0.0 if i == 100 else offset_j + counter_j(at_s)))
+    first, last = marked(track, 10.2), marked(track, 13.6)
+    assert last.total_j - first.total_j == pytest.approx(3.4 * 300, rel=0.05)
+    assert last.resets == 2
+    assert 0 < last.gap_s < 0.3
+    track.add(read(14.0, 1e12))
+    assert marked(track, 14.0).total_j - first.total_j == pytest.approx(3.8 * 300, rel=0.1)
+
+
+def test_a_board_that_draws_twice_its_limit_for_a_moment_is_believed() -> None:
+    track = CounterTrack(BOARD, power_limit_w=300.0)
+    for i in range(100):
+        track.add(read(10.0 + i * 0.02, 2 * counter_j(10.0 + i * 0.02), power_w=600.0))
+    assert marked(track, 11.9).resets == 0
+
+
 def test_reads_out_of_order_are_refused() -> None:
     track = CounterTrack(BOARD)
     track.add(read(2.0))

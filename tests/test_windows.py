@@ -256,6 +256,19 @@ def test_a_counter_that_goes_back_is_a_gap_and_never_negative() -> None:
         assert "went back" not in later.note
 
 
+def test_a_single_0_between_good_readings_is_no_energy_on_the_way_back() -> None:
+    monitor, clock, _ = only_gpu(power_w=100.0, energy_j=lambda t: 0.0 if 4.8 < t < 5.2 else 27_000.0 + 100.0 * t)
+    with monitor:
+        (part,) = measured(monitor, clock, 10.0).energy.components
+        assert part.energy_j == pytest.approx(1000.0, rel=1e-3)
+        assert part.coverage == pytest.approx(0.9, rel=1e-3)
+        assert "leapt" in part.note
+        meter = monitor.sampler.meter(next(iter(monitor.sampler.sources)).id)
+        assert meter is not None
+        assert meter.total_j == pytest.approx(900.0, rel=0.01), "nor in the totals of the history, which have no bridge"
+        assert meter.gap_s == pytest.approx(1.0, rel=0.01)
+
+
 def test_failed_reads_of_a_counter_lose_nothing_when_it_comes_back() -> None:
     monitor, clock, _ = only_gpu(power_w=100.0, energy_j=lambda t: None if 3 < t < 6 else 100.0 * t)
     with monitor:

@@ -12,6 +12,7 @@ from resmon.energy.edges import NAN, Calibration, CounterRead, Edge, Placed, Pow
 from resmon.energy.learning import Learner
 from resmon.energy.load import Load, Moments
 from resmon.energy.mark import Mark
+from resmon.energy.meter import leap_j
 from resmon.energy.step import Step
 from resmon.energy.steps import course
 
@@ -109,9 +110,9 @@ class CounterTrack:
             if last is None:
                 first_s = read.before_s - self.calibration.period_p99_s
                 self._append(Edge(0.0, first_s, read.after_s, origin_j=read.energy_j))
-            elif read.energy_j > last.energy_j:
+            elif read.energy_j > last.energy_j and not self._leapt(last, read):
                 self._advance(last, read)
-            elif read.energy_j < last.energy_j:
+            elif read.energy_j != last.energy_j:
                 self.resets += 1
                 self._append(self._bridge(read))
             else:
@@ -119,6 +120,11 @@ class CounterTrack:
         if read.power_w == read.power_w and len(self._powers) < POWERS_KEPT:
             self._powers.append(Power(read.at_s, read.power_w))
         return moved
+
+    def _leapt(self, last: CounterRead, read: CounterRead) -> bool:
+        """Whether no board can have drawn what the counter gained since its last edge."""
+        most_j = leap_j(self.power_limit_w, read.after_s - self._edges[-1].from_s + self.calibration.period_p99_s)
+        return read.energy_j - last.energy_j > most_j
 
     def _append(self, edge: Edge) -> None:
         if len(self._edges) == self._memory:

@@ -149,7 +149,7 @@ def _notes(start: Mark, end: Mark, gap_s: float, periods: float, disagreement: f
     elif periods < WARN_PERIODS:
         notes.append(f"only {periods:.0f} periods of the counter long")
     if end.resets > start.resets:
-        notes.append("the counter went back (driver reload?)")
+        notes.append("the counter went back or leapt (driver reload?)")
     elif start.unread or end.unread:
         notes.append(f"the counter could not be read at its {'end' if end.unread else 'start'}")
     elif gap_s > 0:

@@ -12,6 +12,15 @@ from typing import NamedTuple
 from resmon.facts import EnergySource
 
 NAN = float("nan")
+LEAP = 10.0
+"""A counter that gains more than its board would at so many times its power limit was set, and did not count."""
+LATEST_S = 0.2
+"""A counter may show at once what it counted in so many seconds before: no published one moves more seldom."""
+
+
+def leap_j(power_limit_w: float | None, seconds: float) -> float:
+    """What the counter of a board cannot gain in so many seconds; infinite without a known limit."""
+    return LEAP * power_limit_w * seconds if power_limit_w else float("inf")
 
 
 class Reading(NamedTuple):
@@ -27,10 +36,10 @@ class Meter:
     """Accumulates one :class:`~resmon.facts.EnergySource`.
 
     Feed it every sample, in order: joules of the counter for ``method="counter"``, watts otherwise. A counter's
-    difference over failed reads is still the true energy, so it is kept; a counter that decreased was reset
-    (a driver reload), and that stretch is a gap. Polled power is integrated by the trapezoid rule; a stretch longer
-    than ``max_gap_s`` is a gap, never a bridge. A model speaks of the mean since its last reading, so each of its
-    values stands for the whole stretch before it.
+    difference over failed reads is still the true energy, so it is kept; a counter that decreased, or gained what no
+    board can draw (:func:`leap_j`), was set, as by a driver reload, and that stretch is a gap. Polled power is
+    integrated by the trapezoid rule; a stretch longer than ``max_gap_s`` is a gap, never a bridge. A model speaks of
+    the mean since its last reading, so each of its values stands for the whole stretch before it.
     """
 
     __slots__ = (
@@ -98,7 +107,7 @@ class Meter:
 
     def _add_counter(self, span_s: float, value: float) -> None:
         difference_j = value - self._value
-        if difference_j < 0:
+        if difference_j < 0 or difference_j > leap_j(self.source.power_limit_w, span_s + LATEST_S):
             self.resets += 1
             self.gap_s += span_s
             self.power_w = self.origin_j = NAN
