@@ -8,7 +8,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -62,7 +62,8 @@ class Monitor(Readings):
             raise ValueError(
                 f"interval_s must be between {MIN_INTERVAL_S} and {MAX_INTERVAL_S:g} seconds, not {interval_s!r}"
             )
-        if sensors is not None and not all(hasattr(sensor, "discover") for sensor in sensors):
+        given: object = sensors
+        if given is not None and not (isinstance(given, Iterable) and all(hasattr(s, "discover") for s in given)):
             raise TypeError(f"sensors takes a list of sensors (resmon.testing makes some), not {sensors!r}")
         if clock is not None and not hasattr(clock, "threaded"):
             raise TypeError(f"clock takes a clock such as resmon.testing.ManualClock(), not {clock!r}")

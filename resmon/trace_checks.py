@@ -104,6 +104,10 @@ def _check_source(source: EnergySource, read: set[str]) -> None:
         refuse(f"the source {reprlib.repr(source.id)} is {source.basis}, which no {source.method} is")
     if source.period_s is not None and not 0 < source.period_s <= INTERVAL_S[1]:
         refuse(f"the period of {reprlib.repr(source.id)} is {source.period_s!r} s")
+    for name in ("gain_error", "sampled_fraction"):
+        value = getattr(source, name)
+        if not value <= 1 or (name == "sampled_fraction" and not value > 0):
+            refuse(f"the {name} of {reprlib.repr(source.id)} is a fraction up to 1, not {value!r}")
 
 
 def _check_wall(text: object) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kernels import Kernel, kernel
-from tests.launches import RUN_S, below, left, wait_for_output
+from tests.launches import RUN_S, assert_nothing_is_left, below, left, wait_for_output
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,8 +38,7 @@ print("printed by", dist.get_rank())
 dist.get_rank(), scale, helper()"""
     before = left(loaded)
     ran = loaded.run(code, timeout_s=RUN_S)
-    assert below(loaded.pid) == []
-    assert left(loaded) == before
+    assert_nothing_is_left(loaded, before)
     assert [data["text/plain"] for data in (c["data"] for c in ran.of("execute_result"))] == [
         "[(0, 6, 'DistributedDataParallel'), (1, 6, 'DistributedDataParallel')]"
     ]

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.kernels import Kernel
-from tests.launches import GONE_S, RUN_S, below, launching, left, run, wait_for_output
+from tests.launches import GONE_S, RUN_S, assert_nothing_is_left, below, launching, left, run, wait_for_output
 from tests.ranks import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -47,7 +47,7 @@ resmon.launch(forever, ranks=2, output="all")
     assert ran.reply["ename"] == "KeyboardInterrupt"
     assert "cleaned up" in ran.text
     assert psutil.wait_procs(processes, timeout=GONE_S)[1] == []
-    assert left(running) == before
+    assert_nothing_is_left(running, before)
     run(running, "again = resmon.launch(lambda: int(os.environ['RANK']) ** 2, ranks=3)")
     assert running.json("again.results") == [0, 1, 4]
 

@@ -149,6 +149,7 @@ def test_the_history_of_the_last_seconds() -> None:
     [
         ({"sensors": "host"}, "not 'host'"),
         ({"sensors": [None]}, r"not \[None\]"),
+        ({"sensors": 5}, "a list of sensors .*, not 5"),
         ({"clock": 5}, "a clock such as resmon.testing.ManualClock\\(\\), not 5"),
     ],
 )

@@ -141,6 +141,13 @@ def _unknown_fact(lines: list[Any]) -> None:
     lines[0]["facts"]["devices"][0]["colour"] = "green"
 
 
+def _no_fraction(name: str, value: float) -> Change:
+    def change(lines: list[Any]) -> None:
+        lines[0]["facts"]["sources"][0][name] = value
+
+    return change
+
+
 def _row_first(lines: list[Any]) -> None:
     lines.insert(0, lines.pop(rows_of(lines)[0]))
 
@@ -168,6 +175,9 @@ def _no_rows(lines: list[Any]) -> None:
         (_no_version, "line 1: a header without the version"),
         (_no_devices, "line 1: the header lacks 'devices'"),
         (_unknown_fact, "line 1: the header has a fact that cannot be read.*colour"),
+        (_no_fraction("gain_error", 50), "line 1: .*the gain_error of .* is a fraction up to 1, not 50"),
+        (_no_fraction("sampled_fraction", 5.0), "the sampled_fraction of .* is a fraction up to 1, not 5.0"),
+        (_no_fraction("sampled_fraction", 0), "the sampled_fraction of .* is a fraction up to 1, not 0"),
         (_row_first, "line 1: a row before the header"),
         (_huge, r"line \d+: host\.\w+ is a number too large"),
         (_no_rows, "holds no sample"),
