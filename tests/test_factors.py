@@ -30,7 +30,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def monitor(clock: ManualClock) -> Iterator[Monitor]:
-    sensors = [scripted_host(), scripted_gpu(energy_j=lambda t: 3.6e6 * t / 100)]
+    sensors = [scripted_host(), scripted_gpu(energy_j=lambda t: 3.6e6 * t / 1800)]
     with Monitor(sensors=sensors, clock=clock) as monitor:
         clock.advance(1)
         yield monitor
@@ -38,7 +38,7 @@ def monitor(clock: ManualClock) -> Iterator[Monitor]:
 
 def kilowatt_hour(monitor: Monitor, clock: ManualClock) -> Measurement:
     with monitor.measure("work") as window:
-        clock.advance(100)
+        clock.advance(1800)
     assert window.measurement is not None
     return window.measurement
 
