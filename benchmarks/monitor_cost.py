@@ -23,7 +23,7 @@ from resmon.sensors.linux_files import KernelFiles
 
 RATES_HZ = (1.0, 10.0)
 LIMIT = 1.3
-PERIODS_S = {"stat": 0.15, "loadavg": 5.0, "dev": 2.0, "diskstats": 2.0}
+PERIODS_S = {"stat": 0.15, "loadavg": 2.0, "dev": 2.0, "diskstats": 2.0}
 """How often resmon reads files of these names at most (``temp…`` as seldom as the disks); the others at every tick."""
 SETTLE_S = 5.0
 """The first seconds find the processes and read what is then read seldom."""
@@ -149,18 +149,14 @@ def _bare_reads(interval_s: float) -> Iterator[threading.Thread]:
 @contextmanager
 def _reads_in_turns(interval_s: float) -> Iterator[threading.Thread]:
     with _descriptors() as (files, descriptors):
-        # Every so many ticks, those of a period spread over it.
-        turns = [
-            (descriptor, max(1, math.ceil(period_s / interval_s - 0.01)), place)
-            for place, (descriptor, period_s) in enumerate(descriptors)
-        ]
+        turns = [(descriptor, max(1, math.ceil(period_s / interval_s - 0.01))) for descriptor, period_s in descriptors]
         ticks = 0
 
         def tick() -> None:
             nonlocal ticks
             ticks += 1
-            for descriptor, every, place in turns:
-                if (ticks + place) % every == 0:
+            for descriptor, every in turns:
+                if ticks % every == 0:
                     files.read(descriptor)
 
         with _looping(tick, interval_s) as thread:

@@ -84,6 +84,11 @@ class Plan:
     place: dict[str, int]
     """Where the value of a channel is among the values of a tick."""
 
+    @property
+    def lone(self) -> Planned | None:
+        """The sensor that is all a tick reads and can put off parsing; None where there are more, or it cannot."""
+        return self.reading[0] if len(self.reading) == 1 and not self.plain else None
+
 
 def reshaped(sensors: Iterable[Planned]) -> bool:
     """Whether one of these sensors has another shape than it was planned with."""

@@ -12,7 +12,7 @@ from resmon.clock import Clock
 from resmon.counters import Instant
 from resmon.history import History
 from resmon.sensors import Sensor
-from resmon.ticks import Ticks
+from resmon.ticks import GAP_PERIODS, Ticks
 
 log = logging.getLogger("resmon")
 
@@ -135,37 +135,76 @@ class Sampler(Ticks):
 
     def _run(self, number: int) -> None:
         cpu_before_s = self.cpu_s - time.thread_time()
-        now, cpu_time, gate, tick = self.clock.now, time.thread_time, self._gate.acquire, self.tick
-        counters = self.counters
-        due_s = now()
+        due_s = self.clock.now()
         while self._run_number == number:
-            self._safely(tick)
-            self.cpu_s = cpu_before_s + cpu_time()
-            interval_s = self.interval_s
+            self._safely(self.tick)
+            self.cpu_s = cpu_before_s + time.thread_time()
+            due_s = self._tick_quietly(self._after(due_s))
+            self.cpu_s = cpu_before_s + time.thread_time()
+            self._wait(due_s, number)
+
+    def _tick_quietly(self, due_s: float) -> float:
+        """Read the only sensor, tick after tick, while nobody waits for a row; returns when the next tick is due.
+
+        A tick runs on cold caches, where each question costs as much as a read of a kernel file: all that is not sure
+        to stand until the thread is woken is left to a whole tick.
+        """
+        plan, history, apart = self._plan, self.history, self._apart
+        lone = plan.lone if plan is not None else None
+        if plan is None or lone is None or lone.take is None:
+            return due_s
+        if self.counters.instants or apart.asked or apart.watched or self.after_tick:
+            return due_s
+        until_s = self._due_s
+        take, put = lone.take, self.intake.put
+        now, gate, news = self.clock.now, self._gate.acquire, history.news
+        max_gap_s = GAP_PERIODS * self.interval_s
+        while due_s < until_s and not gate(True, max(0.0, due_s - now())):  # noqa: FBT003 - blocking, timeout
+            if self._wants_write or news.awaited or self._plan is not plan or self.sensors is not plan.of:
+                break
             at_s = now()
-            due_s = min(due_s, at_s) + interval_s
-            if due_s <= at_s:
-                # Late ticks are skipped and counted, never made up in a burst.
-                skipped = int((at_s - due_s) / interval_s) + 1
-                self.missed += skipped
-                due_s += skipped * interval_s
-            while self._run_number == number:
-                wait_s = min(due_s - at_s, self.interval_s)
-                if wait_s <= 0:
-                    break
-                polling = bool(counters.instants) and bool(counters.unsettled)
-                woken = gate(True, min(wait_s, self._apart.poll_s) if polling else wait_s)  # noqa: FBT003 - blocking, timeout
-                if self._run_number != number:
-                    break
-                if self._wants_tick:
-                    self._safely(tick)
-                elif woken and self._wants_rows:
-                    self._safely(self._make_rows)
-                elif polling:
+            try:
+                part = take(at_s)
+            except Exception as error:  # noqa: BLE001 - a failing sensor is a status, never a failed tick
+                part = error
+            if part is None:
+                part = self._whole(lone, at_s)
+            put((plan, at_s, (part,), max_gap_s, self.cpu_s + self.views_cpu_s + self._apart_cpu_s, self.missed))
+            self.ticks += 1
+            due_s = self._after(due_s)
+        return due_s
+
+    def _wait(self, due_s: float, number: int) -> None:
+        """Wait until the next tick is due, and do until then what is asked for."""
+        counters = self.counters
+        while self._run_number == number:
+            if self._wants_tick:
+                self._safely(self.tick)
+            elif self._wants_rows:
+                self._safely(self._make_rows)
+            wait_s = min(due_s - self.clock.now(), self.interval_s)
+            if wait_s <= 0:
+                return
+            polling = bool(counters.instants) and bool(counters.unsettled)
+            woken = self._gate.acquire(True, min(wait_s, self._apart.poll_s) if polling else wait_s)  # noqa: FBT003 - blocking, timeout
+            if self._wants_tick or self._wants_rows:
+                continue
+            if polling:
+                if self._run_number == number:
                     self._safely(self.poll)
-                elif not woken:
-                    break
-                at_s = now()
+            elif not woken:
+                return
+
+    def _after(self, due_s: float) -> float:
+        """When the tick after the one of then is due. Late ticks are skipped and counted, never made up in a burst."""
+        at_s = self.clock.now()
+        interval_s = self.interval_s
+        due_s = min(due_s, at_s) + interval_s
+        if due_s <= at_s:
+            skipped = int((at_s - due_s) / interval_s) + 1
+            self.missed += skipped
+            due_s += skipped * interval_s
+        return due_s
 
     @staticmethod
     def _safely(work: Callable[[], object]) -> None:

@@ -11,22 +11,25 @@ from resmon.clock import Clock
 from resmon.counters import Counters, Instant
 from resmon.energy.edges import CounterRead
 from resmon.energy.meter import Meter
-from resmon.facts import Device, EnergySource, SensorStatus
+from resmon.facts import HOST, Device, EnergySource, SensorStatus
 from resmon.history import History
 from resmon.intake import Intake, Noted, Polled
 from resmon.news import News
 from resmon.origins import Origin
-from resmon.plan import Plan, Ready, devices_of, make_plan, reshaped, sources_of
-from resmon.sensors import NAN, Sensor
+from resmon.plan import Plan, Planned, Ready, devices_of, make_plan, reshaped, sources_of
+from resmon.sensors import NAN, Sensor, limits_of
 from resmon.writers import RowWriter, record_facts
 
 LOOK_S, LOOK_TICKS, LOOK_MOST_S = 5.0, 10, 10.0
 """How often a sensor without channels is asked whether it has some by now: after ``LOOK_S``, and at slow rates after
-``LOOK_TICKS`` ticks or ``LOOK_MOST_S``."""
+``LOOK_TICKS`` ticks or ``LOOK_MOST_S``; then with the next tick that makes rows."""
 GAP_PERIODS = 3.0
 """Polled power is not integrated over a stretch longer than this many periods."""
-HOLD_S = 4.0
+HOLD_S = 8.0
 """How old what was read may become before it is parsed and written to the flight record, where nobody asks for it."""
+TIGHT = 0.8
+"""Nothing is held back while more than this share of the memory is in use: who is killed for it takes along what was
+not written, and that tells why."""
 FRESH_S = 2.0
 """For so long after an event nothing is held back: what has just begun may end badly soon."""
 HOLD_TICKS = 16
@@ -229,18 +232,22 @@ class Ticks:
 
     def _parts(self, plan: Plan, at_s: float) -> list[object]:
         """What each sensor gives now, for :meth:`Intake.put`."""
-        parts: list[object] = []
-        for sensor, _, _, take, _, _ in plan.reading:
-            part = None
-            if take is not None:
-                try:
-                    part = take(at_s)
-                except Exception as error:  # noqa: BLE001 - a failing sensor is a status, never a failed tick
-                    part = error
-                if part is None:
-                    self.intake.parse()  # what was taken before it
-            parts.append(self._read(sensor, at_s) if part is None else part)
-        return parts
+        return [self._part(planned, at_s) for planned in plan.reading]
+
+    def _part(self, planned: Planned, at_s: float) -> object:
+        part = None
+        if planned.take is not None:
+            try:
+                part = planned.take(at_s)
+            except Exception as error:  # noqa: BLE001 - a failing sensor is a status, never a failed tick
+                part = error
+        return self._whole(planned, at_s) if part is None else part
+
+    def _whole(self, planned: Planned, at_s: float) -> object:
+        """What a sensor gives that has nothing to put off, or not this time."""
+        if planned.take is not None:
+            self.intake.parse()  # what was taken before it
+        return self._read(planned.sensor, at_s)
 
     def _make_rows(self) -> None:
         """Make rows of all that was read, and write what is due."""
@@ -249,17 +256,28 @@ class Ticks:
         if self._wants_write:
             self._wants_write = False
             self._event_s = at_s
-        self.intake.parse()
-        self._wants_rows = False
-        self._done.tell()
+        try:
+            self.intake.parse()
+        finally:
+            self._wants_rows = False
+            self._done.tell()
         if writes:
             self.intake.writers.write()
             interval_s = self.interval_s
-            hold_s = min(HOLD_S, HOLD_TICKS * interval_s) if at_s - self._event_s > FRESH_S else 0.0
+            may_hold = at_s - self._event_s > FRESH_S and not self._is_tight()
+            hold_s = min(HOLD_S, HOLD_TICKS * interval_s) if may_hold else 0.0
             self._due_s = at_s + hold_s + interval_s / 2 if self.clock.threaded else at_s
 
+    def _is_tight(self) -> bool:
+        """Whether memory is short, of the limit in force."""
+        used_bytes = self.newest(f"{HOST}.memory_used_bytes")
+        if used_bytes != used_bytes:
+            return False
+        limits = next((found for sensor in self.sensors if (found := limits_of(sensor)) is not None), None)
+        return limits is not None and used_bytes > TIGHT * limits.memory_bytes
+
     def _read(self, sensor: Sensor, at_s: float) -> object:
-        """What a sensor gives that has no half to put off, or not this time; or the error it failed with."""
+        """What a sensor gives, or the error it failed with."""
         self._reading = (sensor.name, at_s)
         try:
             return Ready(sensor.read(at_s))

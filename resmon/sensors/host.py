@@ -131,7 +131,7 @@ class HostSensor:
 
     @property
     def limits(self) -> Limits:
-        """The limits in force, as of at most 30 s ago. Any thread; before ``discover`` it reads them once."""
+        """The limits in force, as of at most a minute ago. Any thread; before ``discover`` it reads them once."""
         if self._reads is not None:
             return self._reads.limits
         reads = self._make()

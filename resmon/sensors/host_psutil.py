@@ -21,7 +21,7 @@ from resmon.sensors.throughput import Throughput
 _MIN_SPAN_S: Final = 0.05
 _TREE_S: Final = 1.0
 _SLOW_S: Final = 2.0
-_LIMITS_S: Final = 30.0
+_LIMITS_S: Final = 60.0
 _PSS_S: Final = 10.0
 _LOOPBACK: Final = ("lo", "lo0", "Loopback")
 _GONE: Final = (psutil.NoSuchProcess, psutil.AccessDenied)
@@ -69,7 +69,7 @@ class PsutilHost:
 
     @property
     def limits(self) -> Limits:
-        """The limits in force, as of at most 30 s ago."""
+        """The limits in force, as of at most a minute ago."""
         return self._limits
 
     @property

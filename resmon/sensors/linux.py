@@ -1,9 +1,8 @@
 """The host on Linux, by direct reads of /proc, /sys and the cgroup tree through kept descriptors.
 
 Every tick: ``/proc/stat``, the memory in use, the process tree. What moves slowly or only matters as a mean is read
-less often: network, disks and temperature every 2 s, the first two in turn (a rate is the mean since its previous read
-and stands until the next); the load every 5 s, which is when the kernel computes it; the limits every 30 s; which disks
-and interfaces there are every minute.
+less often: network, disks, temperature and load every 2 s (a rate is the mean since its previous read and stands until
+the next); the limits every minute; which disks and interfaces there are every two.
 """
 
 from __future__ import annotations
@@ -27,14 +26,19 @@ costs as much as all other reads together, is left alone."""
 
 _HOST_VALUES: Final = 12  # those before the cores
 _CACHE_PERIOD_S: Final = 2.0
-_LIMITS_S: Final = 30.0
-_DEVICES_S: Final = 60.0
+_LIMITS_S: Final = 60.0
+_DEVICES_S: Final = 120.0
 
 
 Taken = tuple[float, bytes | None, bytes, TakenTree | None, bytes, int, TakenSlower]
 """What the files said at a tick: when it was, ``/proc/stat`` (None where it was left alone), the cgroup's CPU time, the
 process tree (None where it is parsed), the memory in use, the file cache in it, the slower files. A plain tuple: one is
 made at every tick."""
+_Quick = tuple[float, bytes, int, float, int, int]
+"""For as long as this process has no child, a tick has nothing to find out: until when, the mark in ``/proc/stat`` that
+stands as long as no process is started, the ``statm``, the CPU time of children that ended (s), the descriptors of the
+memory in use and of the cgroup's CPU time (-1: not read)."""
+_NOT_QUICK: Final[_Quick] = (float("-inf"), b"", -1, 0.0, -1, -1)
 
 
 class LinuxHost:
@@ -44,7 +48,7 @@ class LinuxHost:
     rest, and is called in the order of what was taken, all of it before the next ``read``.
 
     ``cores`` are the CPU numbers that the process may run on at ``open``; ``utilization`` is the latest fraction of
-    the CPU limit in force that was busy, ``limits`` what was in force at most 30 s ago.
+    the CPU limit in force that was busy, ``limits`` what was in force at most a minute ago.
     """
 
     __slots__ = (
@@ -68,6 +72,7 @@ class LinuxHost:
         "_next_limits_s",
         "_pid",
         "_proc",
+        "_quick",
         "_root",
         "_slower",
         "_stat",
@@ -118,6 +123,7 @@ class LinuxHost:
         self.cores = self._cores.show(allowed)
 
         self._stat_s = self._used_at_s = float("-inf")
+        self._quick = _NOT_QUICK
         self._mark = b""
         self._text = b""
         self._values = [NAN] * (_HOST_VALUES + len(self.cores))
@@ -177,25 +183,44 @@ class LinuxHost:
 
     def read(self, at_s: float) -> list[float]:
         """The values of the host's channels, in their order."""
-        taken = self.take(at_s, whole=True)
+        taken = self.take(at_s) or self._take(at_s, b"", whole=True)
         assert taken is not None
         values = list(self.parse(taken))
         if at_s >= self._next_alone_s:
             self._read_seldom(at_s)
         return values
 
-    def take(self, at_s: float, *, whole: bool = False) -> Taken | None:
+    def take(self, at_s: float) -> Taken | None:
         """The reads of a tick, for ``parse``; None where more than those is due, which ``read`` does.
 
-        ``whole``: do that too. In one piece: a tick runs on cold caches, where each
-        function more costs a microsecond.
+        In one piece: a tick runs on cold caches, where each function more costs a microsecond.
         """
-        if at_s >= self._next_alone_s and not whole and self._must_read_seldom(at_s):
-            return None
+        until_s, mark, statm, waited_s, memory, cpu = self._quick
+        if at_s >= until_s or at_s - self._stat_s < MIN_SPAN_S:
+            if at_s >= self._next_alone_s and self._must_read_seldom(at_s):
+                return None
+            return self._take(at_s, b"", whole=False)
+        read = self._files.read
+        stat = read(self._stat)
+        if mark not in stat:
+            return self._take(at_s, stat, whole=False)
+        self._stat_s = at_s
+        return (
+            at_s,
+            stat,
+            read(cpu) if cpu >= 0 else b"",
+            (time.process_time() + waited_s, read(statm), (), ()),
+            read(memory) if memory >= 0 else b"",
+            self._cache_bytes,
+            self._slower.take(at_s) if at_s >= self._slower.next_s else (),
+        )
+
+    def _take(self, at_s: float, stat: bytes, *, whole: bool) -> Taken | None:
+        """``take`` without knowing what may be due. ``stat`` is what was read just now, if it was."""
         read = self._files.read
         if at_s - self._stat_s >= MIN_SPAN_S:  # once for a tick
             self._stat_s = at_s
-            text = self._text = read(self._stat)
+            text = self._text = stat or read(self._stat)
             at = text.rfind(b"\nprocesses ")
             self._mark = text[at : at + 24]
         fresh = self._stat_s == at_s
@@ -204,13 +229,9 @@ class LinuxHost:
             if not whole:
                 return None
             self.tree.read(at_s, self._mark)
-        stat = None
         cpu = memory = b""
-        if fresh:
-            text = self._text
-            stat = text[: text.find(b"\nintr")]  # the rest is longer, and is not kept
-            if self._cpu_fd >= 0 and self._by_usage:
-                cpu = read(self._cpu_fd)
+        if fresh and self._cpu_fd >= 0 and self._by_usage:
+            cpu = read(self._cpu_fd)
         if self._by_group:
             memory = read(self._usage_fd)
             if at_s >= self._next_cache_s:
@@ -220,7 +241,22 @@ class LinuxHost:
         elif not self._by_tree:
             memory = read(self._meminfo)
         slower = self._slower.take(at_s) if at_s >= self._slower.next_s else ()
-        return at_s, stat, cpu, tree, memory, self._cache_bytes, slower
+        if fresh:
+            self._quick = self._plan_quick()
+        return at_s, self._text if fresh else None, cpu, tree, memory, self._cache_bytes, slower
+
+    def _plan_quick(self) -> _Quick:
+        """What the next ticks may go by, after a whole one."""
+        alone = self.tree.alone(self._mark)
+        if alone is None:
+            return _NOT_QUICK
+        statm, waited_s, until_s = alone
+        if self._by_group:
+            memory, until_s = self._usage_fd, min(until_s, self._next_cache_s)
+        else:
+            memory = -1 if self._by_tree else self._meminfo
+        cpu = self._cpu_fd if self._by_usage else -1
+        return min(until_s, self._next_alone_s), self._mark, statm, waited_s, memory, cpu
 
     def _must_read_seldom(self, at_s: float) -> bool:
         """Look whether what is read seldom is as it was, so that the ticks that are not parsed yet may go by it."""
@@ -252,7 +288,7 @@ class LinuxHost:
         if taken_tree is not None:
             tree.parse(taken_tree)
         if stat is not None:
-            mean = self._cores.parse(stat)
+            mean = self._cores.parse(stat[: stat.find(b"\nintr")])
             if mean is not None:
                 if self._by_usage and mean == mean:
                     mean = self._usage_share(cpu, at_s)

@@ -1,12 +1,10 @@
-"""What moves slowly on Linux and is read in turns: disks, network interfaces, the CPU's thermometer, the load."""
+"""What moves slowly on Linux and is read seldom: disks, network interfaces, the CPU's thermometer, the load."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from functools import partial
-from heapq import heappush, heapreplace
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from resmon.sensors.base import NAN
 from resmon.sensors.linux_files import KernelFiles
@@ -15,7 +13,7 @@ from resmon.sensors.throughput import Throughput
 _NO_DISKS: Final = ("loop", "ram", "zram", "fd", "sr")
 _CPU_CHIPS: Final = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "x86_pkg_temp", "soc_thermal")
 _PACKAGE_LABELS: Final = ("package id", "tdie", "tctl")
-_SLACK_S: Final = 0.1  # keeps a period of whole ticks at that
+_PERIOD_S: Final = 2.0 - 0.1  # the slack keeps it at whole ticks
 _SECTOR: Final = 512  # the unit of /proc/diskstats, whatever the device's own sector is
 
 
@@ -26,9 +24,8 @@ class Disks:
         self.path = f"{root}/proc/diskstats"
         self._files = files
         self._block = f"{root}/sys/block"
-        self._fd = files.open(self.path)
-        self.take: Callable[[], bytes] = partial(files.read, self._fd)
-        """What ``counts`` is made of, as it is now."""
+        self.fd = files.open(self.path)
+        """What ``counts`` is made of."""
         self.marks: list[bytes] = []
 
     def find(self) -> list[bytes]:
@@ -54,8 +51,8 @@ class Disks:
         return (read * _SECTOR, written * _SECTOR) if found else None
 
     def close(self) -> None:
-        self._files.close(self._fd)
-        self._fd = -1
+        self._files.close(self.fd)
+        self.fd = -1
 
 
 class Interfaces:
@@ -65,14 +62,13 @@ class Interfaces:
         self.path = f"{root}/proc/net/dev"
         self._files = files
         self._net = f"{root}/sys/class/net"
-        self._fd = files.open(self.path)
-        self.take: Callable[[], bytes] = partial(files.read, self._fd)
-        """What ``counts`` is made of, as it is now."""
+        self.fd = files.open(self.path)
+        """What ``counts`` is made of."""
         self.marks: list[bytes] = []
 
     def find(self) -> list[bytes]:
         """Which interfaces there are now, for ``marks``."""
-        present = [line.partition(b":")[0].strip() for line in self._files.read(self._fd).splitlines()[2:]]
+        present = [line.partition(b":")[0].strip() for line in self._files.read(self.fd).splitlines()[2:]]
         present_but_lo = [name for name in present if name != b"lo"]
         hardware = [name for name in present if self._files.names(f"{self._net}/{os.fsdecode(name)}/device")]
         # The kernel pads names to six characters, so that a short one follows a blank and a long one a line break.
@@ -92,8 +88,8 @@ class Interfaces:
         return (received, sent) if found else None
 
     def close(self) -> None:
-        self._files.close(self._fd)
-        self._fd = -1
+        self._files.close(self.fd)
+        self.fd = -1
 
 
 class Thermometer:
@@ -102,7 +98,8 @@ class Thermometer:
     def __init__(self, files: KernelFiles, root: str) -> None:
         self._files = files
         self.paths = self._find(f"{root}/sys/class/hwmon", f"{root}/sys/class/thermal")
-        self._fds = [files.open(path) for path in self.paths]
+        self.fds = [files.open(path) for path in self.paths]
+        """In millidegrees."""
 
     def _find(self, hwmon: str, thermal: str) -> list[str]:
         slurp, names = self._files.slurp, self._files.names
@@ -123,26 +120,18 @@ class Thermometer:
                 found.append(f"{thermal}/{zone}/temp")
         return found
 
-    def take(self) -> list[bytes]:
-        """What ``hottest_c`` is made of, as it is now."""
-        return [self._files.read(fd) for fd in self._fds]
-
-    def hottest_c(self, texts: Sequence[bytes]) -> float:
-        """Degrees Celsius; NaN where nothing can be read."""
-        return max((int(text) / 1000.0 for text in texts if text), default=NAN)
-
     def close(self) -> None:
-        for fd in self._fds:
+        for fd in self.fds:
             self._files.close(fd)
-        self._fds = []
+        self.fds = []
 
 
-TakenSlower = Sequence[tuple[Callable[[float, Any], None], object]]
-"""What was read, each with what takes it in."""
+TakenSlower = tuple[()] | tuple[bytes, bytes, bytes, Sequence[bytes]]
+"""``diskstats``, ``net/dev``, ``loadavg``, the temperatures; nothing where it was not their turn."""
 
 
 class Slower:
-    """Reads each of them when its turn comes. ``take`` reads, ``parse`` takes in; rates are means between two reads.
+    """Reads them every 2 s. ``take`` reads, ``parse`` takes in; rates are means between two reads.
 
     ``next_s`` is when ``take`` has something to read. What cannot be read is NaN.
     """
@@ -157,8 +146,6 @@ class Slower:
         self._interfaces = Interfaces(files, root)
         self._thermometer = Thermometer(files, root)
         self.paths = [f"{root}/proc/loadavg", self._interfaces.path, self._disks.path, *self._thermometer.paths]
-        # When, in which order, how often (s), what is read, what takes it in: a heap, the next one due first.
-        self._turns: list[tuple[float, int, float, Callable[[], object], Callable[[float, Any], None]]] = []
         self.find()
 
     def find(self) -> None:
@@ -171,43 +158,26 @@ class Slower:
         return self._interfaces.marks != self._interfaces.find() or self._disks.marks != self._disks.find()
 
     def take(self, at_s: float) -> TakenSlower:
-        """What is due now. At first that is all; after that disks and network take turns."""
-        turns = self._turns
-        if not turns:
-            turns += [
-                (at_s + 1.0 - _SLACK_S, 0, 2.0, self._disks.take, self._parse_disk),
-                (at_s + 2.0 - _SLACK_S, 1, 2.0, self._interfaces.take, self._parse_net),
-                (at_s + 5.0 - _SLACK_S, 2, 5.0, partial(self._files.read, self._loadavg), self._parse_load),
-            ]
-            if self._thermometer.paths:
-                heappush(turns, (at_s + 1.0 - _SLACK_S, 3, 2.0, self._thermometer.take, self._parse_temperature))
-            taken = [(parse, take()) for *_, take, parse in turns]
-        else:
-            taken = []
-            while at_s >= turns[0][0]:
-                _, order, period_s, take, parse = turns[0]
-                heapreplace(turns, (at_s + period_s - _SLACK_S, order, period_s, take, parse))
-                taken.append((parse, take()))
-        self.next_s = turns[0][0]
-        return taken
+        """What they say now."""
+        self.next_s = at_s + _PERIOD_S
+        read = self._files.read
+        return (
+            read(self._disks.fd),
+            read(self._interfaces.fd),
+            read(self._loadavg),
+            [read(fd) for fd in self._thermometer.fds],
+        )
 
     def parse(self, at_s: float, taken: TakenSlower) -> None:
-        """Take in what was read at an instant. Instants grow."""
-        for parse, text in taken:
-            parse(at_s, text)
-
-    def _parse_disk(self, at_s: float, text: bytes) -> None:
-        self.disk.update(at_s, self._disks.counts(text))
-
-    def _parse_net(self, at_s: float, text: bytes) -> None:
-        self.net.update(at_s, self._interfaces.counts(text))
-
-    def _parse_temperature(self, at_s: float, texts: Sequence[bytes]) -> None:
-        self.temperature_c = self._thermometer.hottest_c(texts)
-
-    def _parse_load(self, at_s: float, text: bytes) -> None:
-        words = text.split(None, 1)
+        """Take in what was read at an instant, if anything was. Instants grow."""
+        if not taken:
+            return
+        disks, interfaces, loadavg, temperatures = taken
+        self.disk.update(at_s, self._disks.counts(disks))
+        self.net.update(at_s, self._interfaces.counts(interfaces))
+        words = loadavg.split(None, 1)
         self.load_1min = float(words[0]) if words else NAN
+        self.temperature_c = max((int(text) / 1000.0 for text in temperatures if text), default=NAN)
 
     def close(self) -> None:
         """Close all descriptors. Idempotent."""

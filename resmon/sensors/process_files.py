@@ -65,21 +65,22 @@ class Process:
 class OwnTime:
     """CPU time of this process and of the children it has waited for: the clocks of its ``stat``, finer and cheaper."""
 
-    __slots__ = ("_mark", "_waited_s", "childless_mark")
+    __slots__ = ("_mark", "childless_mark", "waited_s")
 
     def __init__(self) -> None:
         self.childless_mark: bytes | None = None
         """This process had no child when this mark was the newest; a mark changes when any process is started."""
         self._mark: bytes | None = None
-        self._waited_s = 0.0
+        self.waited_s = 0.0
+        """Of the children that were waited for, as of the last ``read``."""
 
     def read(self, mark: bytes | None) -> float:
         """The time now, in seconds. ``mark`` was read just now (None: none was)."""
         if mark is None or mark != self._mark:
             waited = resource.getrusage(resource.RUSAGE_CHILDREN)
-            self._waited_s = waited.ru_utime + waited.ru_stime
+            self.waited_s = waited.ru_utime + waited.ru_stime
             self._mark = mark if mark == self.childless_mark else None  # it stands as long as the mark does
-        return time.process_time() + self._waited_s
+        return time.process_time() + self.waited_s
 
 
 def cpu_s(stat: bytes) -> float:

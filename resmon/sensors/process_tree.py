@@ -153,6 +153,17 @@ class ProcessTree:
         taken = self._reads()
         return None if b"" in taken[2] or b"" in taken[3] else taken
 
+    def alone(self, mark: bytes) -> tuple[int, float, float] | None:
+        """How to ``take`` the tree as long as ``mark``, that of the last ``take``, stands; None where only that can.
+
+        The descriptor of ``statm``; the CPU time of children that ended, in seconds, which with that of this process
+        is the tree's; until when this holds.
+        """
+        own = self._own_time
+        if self._children or self._pss_queue or not mark == self._mark == own.childless_mark:
+            return None
+        return self._root.statm, own.waited_s, self._next_pss_s
+
     def parse(self, taken: Taken) -> None:
         """Make of reads what ``read`` gives. Before the next ``read``, and in the order in which they were taken."""
         root, statm, sizes, times = taken
