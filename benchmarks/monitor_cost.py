@@ -23,8 +23,8 @@ from resmon.sensors.linux_files import KernelFiles
 
 RATES_HZ = (1.0, 10.0)
 LIMIT = 1.3
-PERIODS_S = {"stat": 0.15, "loadavg": 2.0, "dev": 2.0, "diskstats": 2.0}
-"""How often resmon reads files of these names at most (``temp…`` as seldom as the disks); the others at every tick."""
+SLOW = ("loadavg", "dev", "diskstats", "temp")
+"""resmon reads files whose names begin so at every fourth tick, at most every 2 s; the others at every tick."""
 SETTLE_S = 5.0
 """The first seconds find the processes and read what is then read seldom."""
 
@@ -149,14 +149,14 @@ def _bare_reads(interval_s: float) -> Iterator[threading.Thread]:
 @contextmanager
 def _reads_in_turns(interval_s: float) -> Iterator[threading.Thread]:
     with _descriptors() as (files, descriptors):
-        turns = [(descriptor, max(1, math.ceil(period_s / interval_s - 0.01))) for descriptor, period_s in descriptors]
+        every = max(4, math.ceil(2.0 / interval_s - 0.01))
         ticks = 0
 
         def tick() -> None:
             nonlocal ticks
             ticks += 1
-            for descriptor, every in turns:
-                if ticks % every == 0:
+            for descriptor, slow in descriptors:
+                if not slow or ticks % every == 0:
                     files.read(descriptor)
 
         with _looping(tick, interval_s) as thread:
@@ -164,17 +164,14 @@ def _reads_in_turns(interval_s: float) -> Iterator[threading.Thread]:
 
 
 @contextmanager
-def _descriptors() -> Iterator[tuple[KernelFiles, list[tuple[int, float]]]]:
-    """The files that a host sample knows of, each with how often it is read at most (s)."""
+def _descriptors() -> Iterator[tuple[KernelFiles, list[tuple[int, bool]]]]:
+    """The files that a host sample knows of, each with whether it is a slow one."""
     sensor = HostSensor()
     sensor.discover()
     paths = [Path(path) for path in sensor.paths()]
     sensor.close()
     files = KernelFiles()
-    descriptors = [
-        (files.open(str(path)), PERIODS_S.get(path.name, 2.0 if path.name.startswith("temp") else 0.0))
-        for path in paths
-    ]
+    descriptors = [(files.open(str(path)), path.name.startswith(SLOW)) for path in paths]
     yield files, descriptors
     for descriptor, _ in descriptors:
         files.close(descriptor)

@@ -69,6 +69,8 @@ class Sampler(Ticks):
         """Have all that was read in the history. Waits ``SETTLE_S`` at most, and never for a sensor."""
         if not self.intake:
             self.intake.finish()  # the last of it may be in the making in another thread
+            if self.history.news.awaited:
+                self.wake()
             return
         if self._reading is None and self.running and self._thread is not threading.current_thread():
             self._wants_rows = True
@@ -144,24 +146,22 @@ class Sampler(Ticks):
             self._wait(due_s, number)
 
     def _tick_quietly(self, due_s: float) -> float:
-        """Read the only sensor, tick after tick, while nobody waits for a row; returns when the next tick is due.
+        """Read the only sensor, tick after tick, until rows are due or the thread is woken; then says when a tick is.
 
-        A tick runs on cold caches, where each question costs as much as a read of a kernel file: all that is not sure
-        to stand until the thread is woken is left to a whole tick.
+        A tick runs on cold caches, where each question costs as much as a read of a kernel file. None is asked here:
+        whatever changes what a tick has to do wakes the thread, and the tick after that is a whole one.
         """
-        plan, history, apart = self._plan, self.history, self._apart
+        plan, apart = self._plan, self._apart
         lone = plan.lone if plan is not None else None
         if plan is None or lone is None or lone.take is None:
             return due_s
-        if self.counters.instants or apart.asked or apart.watched or self.after_tick:
+        if self.counters.instants or apart.asked or apart.watched or self.after_tick or self.history.news.awaited:
             return due_s
-        until_s = self._due_s
-        take, put = lone.take, self.intake.put
-        now, gate, news = self.clock.now, self._gate.acquire, history.news
-        max_gap_s = GAP_PERIODS * self.interval_s
-        while due_s < until_s and not gate(True, max(0.0, due_s - now())):  # noqa: FBT003 - blocking, timeout
-            if self._wants_write or news.awaited or self._plan is not plan or self.sensors is not plan.of:
-                break
+        take, put, now, gate = lone.take, self.intake.put, self.clock.now, self._gate.acquire
+        until_s, interval_s, max_gap_s = self._due_s, self.interval_s, GAP_PERIODS * self.interval_s
+        cpu_s, missed = self.cpu_s + self.views_cpu_s + self._apart_cpu_s, self.missed
+        wait_s = due_s - now()
+        while due_s < until_s and not gate(True, max(0.0, wait_s)):  # noqa: FBT003 - blocking, timeout
             at_s = now()
             try:
                 part = take(at_s)
@@ -169,9 +169,14 @@ class Sampler(Ticks):
                 part = error
             if part is None:
                 part = self._whole(lone, at_s)
-            put((plan, at_s, (part,), max_gap_s, self.cpu_s + self.views_cpu_s + self._apart_cpu_s, self.missed))
+            put((plan, at_s, (part,), max_gap_s, cpu_s, missed))
             self.ticks += 1
-            due_s = self._after(due_s)
+            wait_s = due_s + interval_s - now()
+            if wait_s > 0:
+                due_s += interval_s
+            else:
+                due_s = self._after(due_s)
+                missed = self.missed
         return due_s
 
     def _wait(self, due_s: float, number: int) -> None:

@@ -64,6 +64,9 @@ class Ticks:
         self._reading: tuple[str, float] | None = None
         self._done = News()
 
+    def wake(self) -> None:
+        """Something changed that the next tick has to know of. Any thread."""
+
     def settle(self) -> None:
         """Have all that was read in the history."""
         self.intake.parse()
@@ -72,17 +75,20 @@ class Ticks:
         """Take in a sensor that was discovered; read from the next tick on."""
         self.sensors = (*self.sensors, sensor)
         self._apart.take_in(self.sensors)
+        self.wake()
 
     def remove(self, sensor: Sensor) -> None:
         """Leave a sensor out from the next tick on. The caller closes it."""
         self.sensors = tuple(s for s in self.sensors if s is not sensor)
         self._apart.take_in(self.sensors)
+        self.wake()
 
     def note(self, event: Mapping[str, object]) -> None:
         """Queue an event for the writers; it is written with the next tick."""
         if self.writers:
             self.intake.put(Noted(event))
             self._wants_write = True
+            self.wake()
 
     def add_writer(self, writer: RowWriter, *, exact: bool = False) -> None:
         """Write every row there too, from the next tick on; it is told the layout first.
@@ -93,6 +99,7 @@ class Ticks:
             self.intake.writers.add(writer)
             self._renew = self._renew or exact
             self._plan = None
+        self.wake()
 
     def remove_writer(self, writer: RowWriter) -> None:
         """Write all that was read there, and then no more. The caller closes it."""

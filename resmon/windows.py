@@ -267,6 +267,7 @@ class Windows:
     def _ask(self) -> None:
         if self.finish not in self._sampler.after_tick:
             self._sampler.after_tick.append(self.finish)
+            self._sampler.wake()
 
 
 def checked_items(items: object, what: str = "items") -> float | None:

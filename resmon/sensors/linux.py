@@ -1,8 +1,8 @@
 """The host on Linux, by direct reads of /proc, /sys and the cgroup tree through kept descriptors.
 
 Every tick: ``/proc/stat``, the memory in use, the process tree. What moves slowly or only matters as a mean is read
-less often: network, disks, temperature and load every 2 s (a rate is the mean since its previous read and stands until
-the next); the limits every minute; which disks and interfaces there are every two.
+less often: network, disks, temperature and load at every fourth tick, at least 2 s apart (a rate is the mean since its
+previous read and stands until the next); the limits every minute; which disks and interfaces there are every two.
 """
 
 from __future__ import annotations
@@ -112,9 +112,10 @@ class LinuxHost:
         self._meminfo = self._open(f"{self._proc}/meminfo")
         self._slower = Slower(files, self._root)
         self.tree = ProcessTree(files, self._proc, self._pid)
-        self.tree.open()
+        stat = files.read(self._stat)
+        self.tree.open(_mark_of(stat))
 
-        self._cores = Cores(files.read(self._stat))
+        self._cores = Cores(stat)
         self.machine_cores = len(self._cores.online) or os.cpu_count() or 1
         meminfo = files.read(self._meminfo)
         if meminfo.startswith(b"MemTotal:"):
@@ -196,7 +197,8 @@ class LinuxHost:
         In one piece: a tick runs on cold caches, where each function more costs a microsecond.
         """
         until_s, mark, statm, waited_s, memory, cpu = self._quick
-        if at_s >= until_s or at_s - self._stat_s < MIN_SPAN_S:
+        step_s = at_s - self._stat_s
+        if at_s >= until_s or step_s < MIN_SPAN_S:
             if at_s >= self._next_alone_s and self._must_read_seldom(at_s):
                 return None
             return self._take(at_s, b"", whole=False)
@@ -212,17 +214,17 @@ class LinuxHost:
             (time.process_time() + waited_s, read(statm), (), ()),
             read(memory) if memory >= 0 else b"",
             self._cache_bytes,
-            self._slower.take(at_s) if at_s >= self._slower.next_s else (),
+            self._slower.take(at_s, step_s) if at_s >= self._slower.next_s else (),
         )
 
     def _take(self, at_s: float, stat: bytes, *, whole: bool) -> Taken | None:
         """``take`` without knowing what may be due. ``stat`` is what was read just now, if it was."""
         read = self._files.read
-        if at_s - self._stat_s >= MIN_SPAN_S:  # once for a tick
+        step_s = at_s - self._stat_s
+        if step_s >= MIN_SPAN_S:  # once for a tick
             self._stat_s = at_s
             text = self._text = stat or read(self._stat)
-            at = text.rfind(b"\nprocesses ")
-            self._mark = text[at : at + 24]
+            self._mark = _mark_of(text)
         fresh = self._stat_s == at_s
         tree = self.tree.take(at_s, self._mark, self._mark if fresh else None)
         if tree is None:
@@ -240,7 +242,7 @@ class LinuxHost:
                 self._next_cache_s = at_s + max(_CACHE_PERIOD_S, 100.0 * (time.thread_time() - started))
         elif not self._by_tree:
             memory = read(self._meminfo)
-        slower = self._slower.take(at_s) if at_s >= self._slower.next_s else ()
+        slower = self._slower.take(at_s, step_s) if at_s >= self._slower.next_s else ()
         if fresh:
             self._quick = self._plan_quick()
         return at_s, self._text if fresh else None, cpu, tree, memory, self._cache_bytes, slower
@@ -360,6 +362,12 @@ class LinuxHost:
         self._by_usage = force.limits.cpu_source in ("cgroup", "slurm")
         self._used_s = NAN
         self._cores.own = self._allowed if force.limits.cpu_source == "affinity" else None
+
+
+def _mark_of(stat: bytes) -> bytes:
+    """What changes in ``/proc/stat`` when any process or thread is started; empty where the kernel does not count."""
+    at = stat.rfind(b"\nprocesses ")
+    return stat[at : at + 24] if at >= 0 else b""
 
 
 def _read_inactive_file(fd: int) -> int:

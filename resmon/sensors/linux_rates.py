@@ -13,7 +13,10 @@ from resmon.sensors.throughput import Throughput
 _NO_DISKS: Final = ("loop", "ram", "zram", "fd", "sr")
 _CPU_CHIPS: Final = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "x86_pkg_temp", "soc_thermal")
 _PACKAGE_LABELS: Final = ("package id", "tdie", "tctl")
-_PERIOD_S: Final = 2.0 - 0.1  # the slack keeps it at whole ticks
+_TICKS: Final = 4
+_LEAST_S: Final = 2.0
+_MOST_S: Final = 10.0
+_SLACK_S: Final = 0.1  # keeps it at whole ticks
 _SECTOR: Final = 512  # the unit of /proc/diskstats, whatever the device's own sector is
 
 
@@ -131,7 +134,9 @@ TakenSlower = tuple[()] | tuple[bytes, bytes, bytes, Sequence[bytes]]
 
 
 class Slower:
-    """Reads them every 2 s. ``take`` reads, ``parse`` takes in; rates are means between two reads.
+    """Reads them at every fourth tick, but not more often than every 2 s nor more seldom than every 10 s.
+
+    ``take`` reads, ``parse`` takes in; rates are means between two reads.
 
     ``next_s`` is when ``take`` has something to read. What cannot be read is NaN.
     """
@@ -157,9 +162,9 @@ class Slower:
         """Whether there are others now than at the last ``find``."""
         return self._interfaces.marks != self._interfaces.find() or self._disks.marks != self._disks.find()
 
-    def take(self, at_s: float) -> TakenSlower:
-        """What they say now."""
-        self.next_s = at_s + _PERIOD_S
+    def take(self, at_s: float, step_s: float) -> TakenSlower:
+        """What they say now. ``step_s`` is how far ticks are apart."""
+        self.next_s = at_s + max(_LEAST_S, min(_TICKS * step_s, _MOST_S)) - _SLACK_S
         read = self._files.read
         return (
             read(self._disks.fd),

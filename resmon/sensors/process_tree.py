@@ -61,6 +61,7 @@ class ProcessTree:
         self._children: dict[int, Process] = {}
         self._kept: list[Process] = []
         self._mark: bytes | None = None
+        self._first_mark: bytes | None = None
         self._own_time = OwnTime()
         self._next_scan_s = float("-inf")
         self._next_walk_s = float("-inf")
@@ -85,8 +86,9 @@ class ProcessTree:
         """Whether file descriptors ran out, so that some descendants are not counted and the memory is unknown."""
         return self._blind or self.unread > 0
 
-    def open(self) -> None:
-        """Open the root process's files."""
+    def open(self, mark: bytes | None = None) -> None:
+        """Open the root process's files. ``mark`` is that of now; once there is another it is known to move."""
+        self._first_mark = mark
         self._root.statm = self._files.open(f"{self._proc}/{self._name}/statm")
         self._root.stat = self._files.open(f"{self._proc}/{self._name}/stat")
         self._root.kids = self._files.open(f"{self._proc}/{self._name}/task/{self._root.pid}/children")
@@ -189,7 +191,8 @@ class ProcessTree:
         if mark == self._mark or at_s < self._next_scan_s:
             return False
         if not self._children and self._may_ask and not self._files.has_children():
-            self._own_time.childless_mark = mark if mark and self._mark else None  # one that never moves says nothing
+            moves = self._mark or self._first_mark not in (None, mark)  # one that never moves says nothing
+            self._own_time.childless_mark = mark if mark and moves else None
             self._mark = mark
             self._plan_pss(at_s)
         elif at_s >= self._next_walk_s or self._has_new_children():
