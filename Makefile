@@ -20,6 +20,7 @@ SETUP = $(PY) -m scripts.setup_env --torch '$(TORCH)'
 JUPYTER_HOME := $(CURDIR)/$(VENV)/var/jupyter
 OWN_JUPYTER := JUPYTER_CONFIG_DIR=$(JUPYTER_HOME)/config JUPYTER_DATA_DIR=$(JUPYTER_HOME)/data \
 	JUPYTER_RUNTIME_DIR=$(JUPYTER_HOME)/runtime IPYTHONDIR=$(JUPYTER_HOME)/ipython
+QUICKSTART := notebooks/quickstart.ipynb
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 help:
@@ -52,7 +53,7 @@ $(PY):
 
 lab: | $(PY)
 	@$(SETUP) lab
-	@$(OWN_JUPYTER) $(PY) -m jupyterlab notebooks/quickstart.ipynb --ServerApp.root_dir="$(CURDIR)" $(AS_ROOT) $(if $(PORT),--port=$(PORT)) $(ARGS)
+	@$(OWN_JUPYTER) $(PY) -m jupyterlab $(QUICKSTART) --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(QUICKSTART) $(AS_ROOT) $(if $(PORT),--port=$(PORT)) $(ARGS)
 
 setup-test: | $(PY)
 	@$(SETUP) test

@@ -38,7 +38,7 @@ def run(*, quick: bool) -> list[Row]:
         name = f"monitor at {rate_hz:g} Hz beside training"
         references = (
             ("bare reads", "thread of bare reads", LIMIT),
-            ("bare reads in turns", "thread of bare reads, slow files in turns", None),
+            ("bare reads in turns", "thread of bare reads, slow files as seldom", None),
             ("wakes", "thread that only wakes", None),
         )
         # The reference is what the median of the ratios makes of it.

@@ -26,7 +26,7 @@ def test_lab_serves_the_lesson_and_what_it_links_to(tmp_path: Path) -> None:
     # Without its own lines about directories: these tests may themselves have been started by make.
     words = ["make", "--no-print-directory", "-n", "lab", f"PORT={port}", f"ARGS={options}"]
     *_, line = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert "jupyterlab notebooks/quickstart.ipynb" in line
+    assert "jupyterlab notebooks/quickstart.ipynb" in line, "which a browser here opens"
     line = line.replace(".venv/bin/python", sys.executable).replace(f"{ROOT}/.venv/var", str(tmp_path))
     with (tmp_path / "log").open("wb") as log:
         lab = subprocess.Popen(["bash", "-c", f"exec env {line}"], cwd=ROOT, stdout=log, stderr=log)
@@ -47,6 +47,8 @@ def test_lab_serves_the_lesson_and_what_it_links_to(tmp_path: Path) -> None:
                 assert lab.poll() is None, (tmp_path / "log").read_text()
                 assert time.monotonic() < until_s
                 time.sleep(0.2)
+        # What somebody without a browser here opens elsewhere.
+        assert f":{port}/lab/tree/notebooks/quickstart.ipynb?token=" in (tmp_path / "log").read_text()
     finally:
         lab.terminate()
         lab.wait(30)

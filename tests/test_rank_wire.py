@@ -58,11 +58,16 @@ def test_samples_that_were_held_come_through_in_their_order() -> None:
 
 @given(st.binary(max_size=300))
 def test_garbage_is_refused(content: bytes) -> None:
-    for frame in (content, b"H\x01" + content, b"S\x01" + content):
-        with suppress(MessageError):
+    for frame in (content, b"H\x01" + content, b"H\x01{" + content + b"}"):
+        with pytest.raises(MessageError):  # a message has fields that it must have, by name and kind
             messages.decode(frame)
+    for frame in (content, b"S\x01" + content):
         with suppress(MessageError):
-            messages.decode_samples(frame, HELLO)
+            for sample in messages.decode_samples(frame, HELLO):
+                assert (sample.rank, math.isfinite(sample.at_s)) == (1, True), "numbers in range are a sample"
+    if len(content) % 112:
+        with pytest.raises(MessageError, match="samples are 112 bytes each"):
+            messages.decode_samples(b"S\x01" + content, HELLO)
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, -1.0, 1e300])
