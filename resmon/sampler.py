@@ -141,11 +141,11 @@ class Sampler(Ticks):
         while self._run_number == number:
             self._safely(self.tick)
             self.cpu_s = cpu_before_s + time.thread_time()
-            due_s = self._tick_quietly(self._after(due_s))
+            due_s = self._tick_quietly(self._after(due_s), number)
             self.cpu_s = cpu_before_s + time.thread_time()
             self._wait(due_s, number)
 
-    def _tick_quietly(self, due_s: float) -> float:
+    def _tick_quietly(self, due_s: float, number: int) -> float:
         """Read the only sensor, tick after tick, until rows are due or the thread is woken; then says when a tick is.
 
         A tick runs on cold caches, where each question costs as much as a read of a kernel file. None is asked here:
@@ -169,6 +169,8 @@ class Sampler(Ticks):
                 part = error
             if part is None:
                 part = self._whole(lone, at_s)
+            if self._run_number != number:  # the sensor held this thread up, and another goes on
+                break
             put((plan, at_s, (part,), max_gap_s, cpu_s, missed))
             self.ticks += 1
             wait_s = due_s + interval_s - now()

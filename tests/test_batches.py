@@ -17,7 +17,7 @@ from resmon.energy.edges import CounterRead
 from resmon.facts import Channel
 from resmon.history import History
 from resmon.sampler import Sampler
-from resmon.sensors import process_tree
+from resmon.sensors import process_sizes, process_tree
 from resmon.sensors.host import HostSensor
 from resmon.sensors.rated import RatedSensor
 from resmon.testing import ManualClock, scripted_gpu
@@ -119,8 +119,9 @@ def change(root: Path, number: int, busy: int, children: set[int], bad: bool) ->
 @given(st.lists(STEP, min_size=3, max_size=40))
 def test_rows_of_a_batch_are_those_of_the_ticks(steps: list[tuple[float, int, set[int], str, bool]]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process_tree, "_BACKOFF", 0.0)  # what depends on how long a look really took
-        patch.setattr(process_tree, "_PSS_TICK_S", 1e9)
+        for module in (process_tree, process_sizes):
+            patch.setattr(module, "BACKOFF", 0.0)  # what depends on how long a look really took
+        patch.setattr(process_sizes, "_SLICE_S", 1e9)
         root = machine(Path(folder), cores=2)
         write(root, {"proc/1/cgroup": "", "proc/1/mountinfo": "", "sys/block/sda/slaves/.keep": ""})
         (root / "sys/block/sda/slaves/.keep").unlink()

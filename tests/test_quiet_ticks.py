@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from resmon.monitor import Monitor
 from resmon.sensors.host import HostSensor
-from resmon.sensors.linux import LinuxHost
+from resmon.sensors.linux import _NOT_QUICK, LinuxHost
 from resmon.sensors.process_tree import ProcessTree
 from resmon.testing import scripted_gpu
 from resmon.ticks import HOLD_S
@@ -137,7 +137,7 @@ def test_a_tick_that_only_reads_gives_what_a_whole_one_gives(
                 write(root, {"sys/fs/cgroup/job/cpu.max": "50000 100000", "sys/fs/cgroup/job/memory.max": 2 * GIB})
             quick.step_s = whole.step_s = step_s
             assert isinstance(whole.sensor._reads, LinuxHost)
-            whole.sensor._reads._quick = (float("-inf"), b"", -1, 0.0, -1, -1)
+            whole.sensor._reads._quick = _NOT_QUICK
             assert repr(quick.tick()) == repr(whole.tick()), f"change {number}"
     for host in (quick, whole):
         host.sensor.close()

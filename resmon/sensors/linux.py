@@ -13,9 +13,10 @@ from typing import Final
 
 from resmon.facts import Limits
 from resmon.sensors.base import NAN
-from resmon.sensors.limits import InForce, LimitsReader, inactive_file_bytes
+from resmon.sensors.limits import InForce, LimitsReader
 from resmon.sensors.linux_cores import Cores
 from resmon.sensors.linux_files import KernelFiles
+from resmon.sensors.linux_group import UnderLimit
 from resmon.sensors.linux_rates import Slower, TakenSlower
 from resmon.sensors.process_tree import ProcessTree
 from resmon.sensors.process_tree import Taken as TakenTree
@@ -25,7 +26,6 @@ MIN_SPAN_S: Final = 0.15
 costs as much as all other reads together, is left alone."""
 
 _HOST_VALUES: Final = 12  # those before the cores
-_CACHE_PERIOD_S: Final = 2.0
 _LIMITS_S: Final = 60.0
 _DEVICES_S: Final = 120.0
 
@@ -34,11 +34,11 @@ Taken = tuple[float, bytes | None, bytes, TakenTree | None, bytes, int, TakenSlo
 """What the files said at a tick: when it was, ``/proc/stat`` (None where it was left alone), the cgroup's CPU time, the
 process tree (None where it is parsed), the memory in use, the file cache in it, the slower files. A plain tuple: one is
 made at every tick."""
-_Quick = tuple[float, bytes, int, float, int, int]
+_Quick = tuple[float, bytes, int, float, int, int, int]
 """For as long as this process has no child, a tick has nothing to find out: until when, the mark in ``/proc/stat`` that
 stands as long as no process is started, the ``statm``, the CPU time of children that ended (s), the descriptors of the
-memory in use and of the cgroup's CPU time (-1: not read)."""
-_NOT_QUICK: Final[_Quick] = (float("-inf"), b"", -1, 0.0, -1, -1)
+memory in use and of the cgroup's CPU time (-1: not read), the file cache in that memory."""
+_NOT_QUICK: Final[_Quick] = (float("-inf"), b"", -1, 0.0, -1, -1, 0)
 
 
 class LinuxHost:
@@ -53,21 +53,14 @@ class LinuxHost:
 
     __slots__ = (
         "_allowed",
-        "_by_group",
-        "_by_tree",
-        "_by_usage",
-        "_cache_bytes",
-        "_cache_fd",
         "_cores",
-        "_cpu_fd",
         "_fds",
         "_files",
-        "_force",
+        "_limit",
         "_limits_reader",
         "_mark",
         "_meminfo",
         "_next_alone_s",
-        "_next_cache_s",
         "_next_devices_s",
         "_next_limits_s",
         "_pid",
@@ -78,9 +71,6 @@ class LinuxHost:
         "_stat",
         "_stat_s",
         "_text",
-        "_usage_fd",
-        "_used_at_s",
-        "_used_s",
         "_values",
         "cores",
         "limits",
@@ -123,17 +113,13 @@ class LinuxHost:
         allowed = self._affinity()
         self.cores = self._cores.show(allowed)
 
-        self._stat_s = self._used_at_s = float("-inf")
+        self._stat_s = float("-inf")
         self._quick = _NOT_QUICK
         self._mark = b""
         self._text = b""
         self._values = [NAN] * (_HOST_VALUES + len(self.cores))
-        self._used_s = NAN
         self._next_limits_s = self._next_devices_s = self._next_alone_s = float("-inf")
-        self._usage_fd = self._cache_fd = self._cpu_fd = -1
-        self._cache_bytes = 0
-        self._next_cache_s = float("-inf")
-        self._force: InForce | None = None
+        self._limit = UnderLimit(files)
         self._limits_reader = LimitsReader(
             root=self._root,
             process=f"{self._proc}/{'self' if self._pid is None else self._pid}",
@@ -146,10 +132,10 @@ class LinuxHost:
         """Close all descriptors. Idempotent."""
         if not self._fds:
             return
-        for fd in (*self._fds, self._usage_fd, self._cache_fd, self._cpu_fd):
+        for fd in self._fds:
             self._files.close(fd)
         self._fds = []
-        self._usage_fd = self._cache_fd = self._cpu_fd = -1
+        self._limit.close()
         self._slower.close()
         self.tree.close()
 
@@ -174,11 +160,8 @@ class LinuxHost:
 
     def paths(self) -> list[str]:
         """The files that ticks read, those of slower turns included."""
-        memory = f"{self._proc}/meminfo"
-        usage = [path for path in (self._force and self._force.cpu_usage,) if path]
-        if self._force and self._force.memory_usage:
-            memory = self._force.memory_usage
-        return [f"{self._proc}/stat", memory, *usage, *self.tree.paths(), *self._slower.paths]
+        machine = [f"{self._proc}/stat"] if self._limit.by_group else [f"{self._proc}/stat", f"{self._proc}/meminfo"]
+        return [*machine, *self._limit.paths(), *self.tree.paths(), *self._slower.paths]
 
     # ------------------------------------------------------------- a tick
 
@@ -196,7 +179,7 @@ class LinuxHost:
 
         In one piece: a tick runs on cold caches, where each function more costs a microsecond.
         """
-        until_s, mark, statm, waited_s, memory, cpu = self._quick
+        until_s, mark, statm, waited_s, memory, cpu, cache_bytes = self._quick
         step_s = at_s - self._stat_s
         if at_s >= until_s or step_s < MIN_SPAN_S:
             if at_s >= self._next_alone_s and self._must_read_seldom(at_s):
@@ -213,7 +196,7 @@ class LinuxHost:
             read(cpu) if cpu >= 0 else b"",
             (time.process_time() + waited_s, read(statm), (), ()),
             read(memory) if memory >= 0 else b"",
-            self._cache_bytes,
+            cache_bytes,
             self._slower.take(at_s, step_s) if at_s >= self._slower.next_s else (),
         )
 
@@ -232,20 +215,19 @@ class LinuxHost:
                 return None
             self.tree.read(at_s, self._mark)
         cpu = memory = b""
-        if fresh and self._cpu_fd >= 0 and self._by_usage:
-            cpu = read(self._cpu_fd)
-        if self._by_group:
-            memory = read(self._usage_fd)
-            if at_s >= self._next_cache_s:
-                started = time.thread_time()
-                self._cache_bytes = _read_inactive_file(self._cache_fd)
-                self._next_cache_s = at_s + max(_CACHE_PERIOD_S, 100.0 * (time.thread_time() - started))
-        elif not self._by_tree:
+        limit = self._limit
+        if fresh and limit.cpu >= 0 and limit.by_usage:
+            cpu = read(limit.cpu)
+        if limit.by_group:
+            memory = read(limit.memory)
+            if at_s >= limit.next_cache_s:
+                limit.read_cache(at_s)
+        elif not limit.by_tree:
             memory = read(self._meminfo)
         slower = self._slower.take(at_s, step_s) if at_s >= self._slower.next_s else ()
         if fresh:
             self._quick = self._plan_quick()
-        return at_s, self._text if fresh else None, cpu, tree, memory, self._cache_bytes, slower
+        return at_s, self._text if fresh else None, cpu, tree, memory, limit.cache_bytes, slower
 
     def _plan_quick(self) -> _Quick:
         """What the next ticks may go by, after a whole one."""
@@ -253,17 +235,18 @@ class LinuxHost:
         if alone is None:
             return _NOT_QUICK
         statm, waited_s, until_s = alone
-        if self._by_group:
-            memory, until_s = self._usage_fd, min(until_s, self._next_cache_s)
+        limit = self._limit
+        if limit.by_group:
+            memory, until_s = limit.memory, min(until_s, limit.next_cache_s)
         else:
-            memory = -1 if self._by_tree else self._meminfo
-        cpu = self._cpu_fd if self._by_usage else -1
-        return min(until_s, self._next_alone_s), self._mark, statm, waited_s, memory, cpu
+            memory = -1 if limit.by_tree else self._meminfo
+        cpu = limit.cpu if limit.by_usage else -1
+        return min(until_s, self._next_alone_s), self._mark, statm, waited_s, memory, cpu, limit.cache_bytes
 
     def _must_read_seldom(self, at_s: float) -> bool:
         """Look whether what is read seldom is as it was, so that the ticks that are not parsed yet may go by it."""
         if at_s >= self._next_limits_s:
-            if self._limits_now() != self._force:
+            if self._limits_now() != self._limit.force:
                 return True
             self._next_limits_s = at_s + _LIMITS_S
         if at_s >= self._next_devices_s:
@@ -292,13 +275,13 @@ class LinuxHost:
         if stat is not None:
             mean = self._cores.parse(stat[: stat.find(b"\nintr")])
             if mean is not None:
-                if self._by_usage and mean == mean:
-                    mean = self._usage_share(cpu, at_s)
+                if self._limit.by_usage and mean == mean:
+                    mean = self._limit.share(cpu, at_s, tree.cpu_time_s)
                 self.utilization = values[0] = max(0.0, min(mean, 1.0)) if mean == mean else NAN
             values[_HOST_VALUES:] = self._cores.values
-        if self._by_group:
+        if self._limit.by_group:
             values[2] = float(max(0, int(memory) - cache_bytes)) if memory else NAN
-        elif self._by_tree:
+        elif self._limit.by_tree:
             values[2] = tree.memory_bytes
         else:
             at = memory.find(b"MemAvailable:")
@@ -312,19 +295,6 @@ class LinuxHost:
             values[1] = slower.load_1min
             values[7:12] = *slower.disk.rates, *slower.net.rates, slower.temperature_c
         return values
-
-    def _usage_share(self, cpu: bytes, at_s: float) -> float:
-        """What the processes under the limit used of it: the cgroup's CPU time, else the process tree's."""
-        assert self._force is not None
-        if self._cpu_fd >= 0:
-            text = cpu.split(None, 2)
-            word = text[1] if len(text) > 1 else text[0] if text else b""
-            used_s = int(word) * self._force.cpu_usage_unit_s if word.isdigit() else NAN
-        else:
-            used_s = self.tree.cpu_time_s
-        share = (used_s - self._used_s) / (at_s - self._used_at_s) / self._force.limits.cpu_cores
-        self._used_s, self._used_at_s = used_s, at_s
-        return share
 
     # ------------------------------------------------------------- limits
 
@@ -348,34 +318,13 @@ class LinuxHost:
 
     def _read_limits(self) -> None:
         force = self._limits_now()
-        if force == self._force:
-            return
-        self._force, self.limits = force, force.limits
-        for fd in (self._usage_fd, self._cache_fd, self._cpu_fd):
-            self._files.close(fd)
-        self._usage_fd = self._files.open(force.memory_usage) if force.memory_usage else -1
-        self._cache_fd = self._files.open(force.memory_stat) if force.memory_stat else -1
-        self._cpu_fd = self._files.open(force.cpu_usage) if force.cpu_usage else -1
-        self._next_cache_s = float("-inf")
-        self._by_group = force.memory_usage is not None
-        self._by_tree = force.limits.memory_source == "slurm"
-        self._by_usage = force.limits.cpu_source in ("cgroup", "slurm")
-        self._used_s = NAN
-        self._cores.own = self._allowed if force.limits.cpu_source == "affinity" else None
+        if force != self._limit.force:
+            self.limits = force.limits
+            self._limit.follow(force)
+            self._cores.own = self._allowed if force.limits.cpu_source == "affinity" else None
 
 
 def _mark_of(stat: bytes) -> bytes:
     """What changes in ``/proc/stat`` when any process or thread is started; empty where the kernel does not count."""
     at = stat.rfind(b"\nprocesses ")
     return stat[at : at + 24] if at >= 0 else b""
-
-
-def _read_inactive_file(fd: int) -> int:
-    """The file cache that the kernel drops first, of ``memory.stat``; 0 where it cannot be read.
-
-    The read can take milliseconds on a large machine: it gives the interpreter lock away.
-    """
-    try:
-        return inactive_file_bytes(os.pread(fd, 16384, 0))
-    except OSError:
-        return 0

@@ -23,19 +23,14 @@ from typing import Final
 
 from resmon.sensors.base import NAN
 from resmon.sensors.linux_files import KernelFiles
-from resmon.sensors.process_files import PAGE, OwnTime, Process, cpu_s, descendants, read_pss
+from resmon.sensors.process_files import PAGE, OwnTime, Process, cpu_s, descendants
+from resmon.sensors.process_sizes import BACKOFF, ProportionalSizes
 
 MAX_KEPT: Final = 256
 """Processes with kept descriptors, three each, a fifth of what this process may have; others are opened anew."""
 
 _SCAN_S: Final = 1.0
 _WALK_S: Final = 15.0
-_PSS_ALONE_S: Final = 300.0  # near the resident memory, and a walk over the page tables of a large process
-_PSS_TREE_S: Final = 10.0  # doubled as long as two passes say the same, up to
-_PSS_STILL_S: Final = 40.0
-_PSS_STILL: Final = 0.02  # the same: within this part of it
-_PSS_TICK_S: Final = 0.002
-_BACKOFF: Final = 100.0  # what is slow may take one part in a hundred of the time
 
 Taken = tuple[float | bytes, bytes, Sequence[bytes], Sequence[bytes]]
 """Of the root its CPU time or ``stat``, and ``statm``; the children's ``statm`` and ``stat``."""
@@ -44,7 +39,7 @@ Taken = tuple[float | bytes, bytes, Sequence[bytes], Sequence[bytes]]
 class ProcessTree:
     """The processes under ``pid`` (None: this process), through ``files``. One thread at a time.
 
-    After ``read``: ``memory_bytes``, ``pss_bytes`` (NaN until all were read once), ``cpu_time_s``, ``processes``
+    After ``read``: ``memory_bytes``, ``cpu_time_s``, ``processes``
     (alive, without zombies), and ``unread``, the number of descendants that no descriptor was left for. ``take`` and
     ``parse`` are ``read`` in two halves.
     """
@@ -66,17 +61,12 @@ class ProcessTree:
         self._next_scan_s = float("-inf")
         self._next_walk_s = float("-inf")
         self._next_loose_s = float("-inf")
-        self._next_pss_s = float("inf")
-        self._pss_queue: list[Process] = []
-        self._pss_done: list[tuple[Process, int, int]] = []
-        self._pss_cost_s = 0.0
-        self._pss_period_s = _PSS_TREE_S
+        self._sizes = ProportionalSizes(files)
         self._live_cpu_s = 0.0
         self._lost_cpu_s = 0.0
         self._shrunk = False
         self._blind = False
         self.memory_bytes = NAN
-        self.pss_bytes = NAN
         self.cpu_time_s = NAN
         self.processes = NAN
         self.unread = 0
@@ -94,6 +84,11 @@ class ProcessTree:
         self._root.kids = self._files.open(f"{self._proc}/{self._name}/task/{self._root.pid}/children")
 
     @property
+    def pss_bytes(self) -> float:
+        """The proportional sizes of all of them together; NaN until all were read once."""
+        return self._sizes.total_bytes
+
+    @property
     def pids(self) -> frozenset[int]:
         """The processes of the tree as the last walk found them."""
         return frozenset((self._root.pid, *self._children))
@@ -103,7 +98,7 @@ class ProcessTree:
         for process in (self._root, *self._children.values()):
             self._release(process)
         self._children.clear()
-        self._pss_queue.clear()
+        self._sizes.stop()
 
     def paths(self) -> list[str]:
         """The files that every read reads."""
@@ -134,10 +129,13 @@ class ProcessTree:
                 break
             self._drop(gone, at_s)
         if loose:
-            self._next_loose_s = at_s + max(1.0, _BACKOFF * (time.thread_time() - started))
+            self._next_loose_s = at_s + max(1.0, BACKOFF * (time.thread_time() - started))
         self.parse(taken)
-        if at_s >= self._next_pss_s or self._pss_queue:
-            self._read_pss(at_s)
+        if at_s >= self._sizes.next_s or self._sizes.under_way:
+            living = [process for process in self._children.values() if process.alive]
+            self._sizes.read(at_s, self._root, living, self._proc, self._name)
+            if not self._children:
+                self._root.cow_bytes = 0
 
     def take(self, at_s: float, mark: bytes, fresh: bytes | None = None) -> Taken | None:
         """The mere reads of ``read``, for :meth:`parse`; None where more is due, which ``read`` does.
@@ -147,7 +145,7 @@ class ProcessTree:
         if mark != self._mark and at_s >= self._next_scan_s and self._must_walk(at_s, mark):
             self._next_walk_s = at_s
             return None
-        if at_s >= self._next_pss_s or self._pss_queue or len(self._kept) < len(self._children):
+        if at_s >= self._sizes.next_s or self._sizes.under_way or len(self._kept) < len(self._children):
             return None
         if self._is_self and not self._children:  # nearly always: as little as can be, on cold caches
             read = self._files.read
@@ -162,9 +160,9 @@ class ProcessTree:
         is the tree's; until when this holds.
         """
         own = self._own_time
-        if self._children or self._pss_queue or not mark == self._mark == own.childless_mark:
+        if self._children or self._sizes.under_way or not mark == self._mark == own.childless_mark:
             return None
-        return self._root.statm, own.waited_s, self._next_pss_s
+        return self._root.statm, own.waited_s, self._sizes.next_s
 
     def parse(self, taken: Taken) -> None:
         """Make of reads what ``read`` gives. Before the next ``read``, and in the order in which they were taken."""
@@ -194,7 +192,7 @@ class ProcessTree:
             moves = self._mark or self._first_mark not in (None, mark)  # one that never moves says nothing
             self._own_time.childless_mark = mark if mark and moves else None
             self._mark = mark
-            self._plan_pss(at_s)
+            self._sizes.plan(at_s)
         elif at_s >= self._next_walk_s or self._has_new_children():
             return True
         self._next_scan_s = at_s + _SCAN_S
@@ -215,7 +213,7 @@ class ProcessTree:
             self._release(process)
         self._mark = None  # their children have a new parent
         self._next_walk_s = at_s
-        self._next_pss_s = min(self._next_pss_s, at_s + 1.0)
+        self._sizes.plan_soon(at_s)
         if not self._children:
             self._root.cow_bytes = 0
 
@@ -291,9 +289,9 @@ class ProcessTree:
         for pid, parent in parents.items():
             if pid not in self._children:
                 self._adopt(pid, parent, at_s)
-        self._next_scan_s = at_s + max(_SCAN_S, _BACKOFF * (time.thread_time() - started))
+        self._next_scan_s = at_s + max(_SCAN_S, BACKOFF * (time.thread_time() - started))
         self._next_walk_s = max(self._next_scan_s, at_s + _WALK_S)
-        self._plan_pss(at_s)
+        self._sizes.plan(at_s)
 
     def _adopt(self, pid: int, parent: int, at_s: float) -> None:
         files = self._files
@@ -318,7 +316,7 @@ class ProcessTree:
             return
         process.cow_bytes = process.private_bytes
         self._children[pid] = process
-        self._next_pss_s = min(self._next_pss_s, at_s + _BACKOFF * self._pss_cost_s)
+        self._sizes.plan_next(at_s)
 
     def _release(self, process: Process) -> None:
         if process in self._kept:
@@ -329,35 +327,3 @@ class ProcessTree:
         for fd in (process.statm, process.stat, process.kids):
             self._files.close(fd)
         process.statm = process.stat = process.kids = -1
-
-    def _plan_pss(self, at_s: float) -> None:
-        self._next_pss_s = min(self._next_pss_s, at_s + (_PSS_ALONE_S if self.pss_bytes == self.pss_bytes else 1.0))
-
-    def _read_pss(self, at_s: float) -> None:
-        """One slice of a pass over the tree; a finished pass is used as a whole, since its parts share pages."""
-        if not self._pss_queue:
-            self._pss_queue = [self._root, *(p for p in self._children.values() if p.alive)]
-            self._pss_done = []
-            self._pss_cost_s = 0.0
-        deadline = time.perf_counter() + _PSS_TICK_S
-        while self._pss_queue and time.perf_counter() < deadline:
-            process = self._pss_queue.pop()
-            started = time.thread_time()
-            name = self._name if process is self._root else str(process.pid)
-            pss, cow = read_pss(self._files, f"{self._proc}/{name}")
-            self._pss_cost_s += time.thread_time() - started
-            if pss >= 0:
-                self._pss_done.append((process, pss, cow))
-        if self._pss_queue:
-            return
-        for process, pss, cow in self._pss_done:
-            process.pss_bytes = float(pss)
-            process.cow_bytes = cow
-        if not self._children:
-            self._root.cow_bytes = 0
-        before = self.pss_bytes
-        self.pss_bytes = self._root.pss_bytes + sum(p.pss_bytes for p in self._children.values() if p.alive)
-        still = abs(self.pss_bytes - before) <= _PSS_STILL * before
-        self._pss_period_s = min(2 * self._pss_period_s, _PSS_STILL_S) if still else _PSS_TREE_S
-        period = self._pss_period_s if self._children else _PSS_ALONE_S
-        self._next_pss_s = at_s + max(period, _BACKOFF * self._pss_cost_s)
