@@ -237,3 +237,24 @@ def test_nothing_is_held_back_where_memory_is_short(tmp_path: Path) -> None:
     assert most_held(1 * GIB) == 0
     assert most_held(6 * GIB) >= HOLD_S / 0.5 - 2
     watching.end()
+
+
+@pytest.mark.parametrize(("step_s", "after_s"), [(0.5, 2.0), (1.0, 2.0), (2.0, 2.0), (30.0, 30.0)])
+def test_rates_are_known_two_seconds_after_the_first_tick_at_the_latest(
+    tmp_path: Path, step_s: float, after_s: float
+) -> None:
+    root = machine(tmp_path, cores=2)
+    host = Ticking(str(root))
+    host.step_s = step_s
+    known: list[float] = []
+    for number in range(40):
+        write(root, {"proc/net/dev": f"a\nb\n  eth0: {number * 50} 0 0 0 0 0 0 0 {number * 9} 0 0 0 0 0 0 0\n"})
+        if number == 0:
+            host.sensor.discover()  # with the interface
+            assert isinstance(host.sensor._reads, LinuxHost)
+            host.sensor._reads.tree._may_ask = True  # as of the machine's own /proc: the first tick is a plain one
+        known.append(host.tick()["net_in_bytes_per_s"])
+    first = next(number for number, rate in enumerate(known) if rate == rate)
+    assert first * step_s == after_s
+    assert known[-1] == pytest.approx(50 / step_s)
+    host.sensor.close()

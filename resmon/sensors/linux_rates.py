@@ -164,7 +164,8 @@ class Slower:
 
     def take(self, at_s: float, step_s: float) -> TakenSlower:
         """What they say now. ``step_s`` is how far ticks are apart."""
-        self.next_s = at_s + max(_LEAST_S, min(_TICKS * step_s, _MOST_S)) - _SLACK_S
+        first = self.next_s == float("-inf")  # a rate takes a second read: soon
+        self.next_s = at_s + (_LEAST_S if first else max(_LEAST_S, min(_TICKS * step_s, _MOST_S))) - _SLACK_S
         read = self._files.read
         return (
             read(self._disks.fd),
