@@ -2,7 +2,7 @@
 
 All four run at the same time beside the same loop, in one process, a quarter of a period apart; a ratio is the median
 of those of short rounds. One thread of bare reads reads every file that a host sample knows of at every tick, the other
-those that move slowly in turns, as often as resmon does.
+those that move slowly as seldom as resmon does.
 """
 
 from __future__ import annotations
