@@ -67,14 +67,14 @@ def run(*, quick: bool) -> list[Row]:
 
 def costs_us(children: int, batches: int) -> dict[str, float]:
     """CPU time of a sample in µs, each way in turn: the median of batches, and ``typical`` the median of samples."""
+    sensor = HostSensor()
+    sensor.discover()
     processes = [
         subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
         for _ in range(children)
     ]
     try:
         time.sleep(1.0 if children else 0.0)
-        sensor = HostSensor()
-        sensor.discover()
         files = KernelFiles()
         now_s = time.monotonic()
         sensor.read(now_s)  # finds the children: their files are in paths() from now on

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from resmon.monitor import Monitor
 from resmon.sensors.host import HostSensor
 from resmon.sensors.linux import _NOT_QUICK, LinuxHost
+from resmon.sensors.process_files import Process
 from resmon.sensors.process_tree import ProcessTree
 from resmon.testing import scripted_gpu
 from resmon.ticks import HOLD_S
@@ -46,7 +47,7 @@ class Ticking:
         return dict(zip([channel.quantity for channel in self.sensor.channels], values, strict=True))
 
 
-def test_ticks_without_a_child_ask_nothing_and_miss_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ticks_while_nobody_is_started_ask_nothing_and_miss_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
     take = ProcessTree.take
 
@@ -67,7 +68,12 @@ def test_ticks_without_a_child_ask_nothing_and_miss_no_child(monkeypatch: pytest
         child = subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE)
         try:
             assert host.tick()["tree_processes"] == 2
-            assert host.tick()["tree_processes"] == 2
+            asked.clear()
+            for _ in range(20):
+                assert host.tick()["tree_processes"] == 2
+            assert len(asked) < 20, "who is known is read without asking who else there is"
+            while host.sensor._reads._quick is _NOT_QUICK:  # type: ignore[union-attr]  # direct reads
+                host.tick()
         finally:
             child.communicate(b"\n")
         after = host.tick()
@@ -77,6 +83,33 @@ def test_ticks_without_a_child_ask_nothing_and_miss_no_child(monkeypatch: pytest
             before = host.tick()
         subprocess.run([sys.executable, "-c", busy], input=b"\n", check=True)
         assert host.tick()["tree_cpu_time_s"] - before["tree_cpu_time_s"] >= 0.3, "it came and went between two ticks"
+    finally:
+        host.sensor.close()
+
+
+@pytest.mark.parametrize("case", ["no clock", "its number is used again"])
+def test_ticks_with_children_go_by_clocks_only_where_these_are_theirs(
+    monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    if case == "no clock":  # a kernel that has none
+        monkeypatch.setattr(Process, "find_clock", lambda self: None)
+    host = Ticking()
+    try:
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+            for _ in range(20):
+                assert host.tick()["tree_processes"] == 2
+            assert isinstance(host.sensor._reads, LinuxHost)
+            if case == "no clock":
+                assert host.sensor._reads._quick is _NOT_QUICK
+            else:
+                while host.sensor._reads._quick is _NOT_QUICK:
+                    host.tick()
+                monkeypatch.setattr("resmon.sensors.linux._clock", lambda clock: 1e6)
+                host.step_s = 0.2  # what is due seldom is not now
+                child.communicate(b"\n")
+                after = host.tick()
+                assert after["tree_processes"] == 1
+                assert after["tree_cpu_time_s"] < 1e6
     finally:
         host.sensor.close()
 

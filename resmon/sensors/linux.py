@@ -34,11 +34,12 @@ Taken = tuple[float, bytes | None, bytes, TakenTree | None, bytes, int, TakenSlo
 """What the files said at a tick: when it was, ``/proc/stat`` (None where it was left alone), the cgroup's CPU time, the
 process tree (None where it is parsed), the memory in use, the file cache in it, the slower files. A plain tuple: one is
 made at every tick."""
-_Quick = tuple[float, bytes, int, float, int, int, int]
-"""For as long as this process has no child, a tick has nothing to find out: until when, the mark in ``/proc/stat`` that
-stands as long as no process is started, the ``statm``, the CPU time of children that ended (s), the descriptors of the
-memory in use and of the cgroup's CPU time (-1: not read), the file cache in that memory."""
-_NOT_QUICK: Final[_Quick] = (float("-inf"), b"", -1, 0.0, -1, -1, 0)
+_Quick = tuple[float, bytes, int, float, tuple[int, ...], tuple[int, ...], int, int, int]
+"""For as long as no process is started, a tick has nothing to find out: until when, the mark in ``/proc/stat`` that
+then stands, what :class:`ProcessTree` says of itself, the descriptors of the memory in use and of the cgroup's CPU time
+(-1: not read), the file cache in that memory."""
+_NOT_QUICK: Final[_Quick] = (float("-inf"), b"", -1, 0.0, (), (), -1, -1, 0)
+_clock: Final = time.clock_gettime
 
 
 class LinuxHost:
@@ -179,7 +180,7 @@ class LinuxHost:
 
         In one piece: a tick runs on cold caches, where each function more costs a microsecond.
         """
-        until_s, mark, statm, waited_s, memory, cpu, cache_bytes = self._quick
+        until_s, mark, statm, waited_s, clocks, statms, memory, cpu, cache_bytes = self._quick
         step_s = at_s - self._stat_s
         if at_s >= until_s or step_s < MIN_SPAN_S:
             if at_s >= self._next_alone_s and self._must_read_seldom(at_s):
@@ -189,12 +190,20 @@ class LinuxHost:
         stat = read(self._stat)
         if mark not in stat:
             return self._take(at_s, stat, whole=False)
+        tree: TakenTree = (time.process_time() + waited_s, read(statm), (), (), ())
+        if statms:
+            try:
+                tree = *tree[:2], [_clock(clock) for clock in clocks], [read(file) for file in statms], None
+            except OSError:
+                return self._take(at_s, stat, whole=False)
+            if b"" in tree[3]:
+                return self._take(at_s, stat, whole=False)
         self._stat_s = at_s
         return (
             at_s,
             stat,
             read(cpu) if cpu >= 0 else b"",
-            (time.process_time() + waited_s, read(statm), (), ()),
+            tree,
             read(memory) if memory >= 0 else b"",
             cache_bytes,
             self._slower.take(at_s, step_s) if at_s >= self._slower.next_s else (),
@@ -231,17 +240,17 @@ class LinuxHost:
 
     def _plan_quick(self) -> _Quick:
         """What the next ticks may go by, after a whole one."""
-        alone = self.tree.alone(self._mark)
-        if alone is None:
+        tree = self.tree.quick(self._mark)
+        if tree is None:
             return _NOT_QUICK
-        statm, waited_s, until_s = alone
+        until_s = tree[4]
         limit = self._limit
         if limit.by_group:
             memory, until_s = limit.memory, min(until_s, limit.next_cache_s)
         else:
             memory = -1 if limit.by_tree else self._meminfo
         cpu = limit.cpu if limit.by_usage else -1
-        return min(until_s, self._next_alone_s), self._mark, statm, waited_s, memory, cpu, limit.cache_bytes
+        return min(until_s, self._next_alone_s), self._mark, *tree[:4], memory, cpu, limit.cache_bytes
 
     def _must_read_seldom(self, at_s: float) -> bool:
         """Look whether what is read seldom is as it was, so that the ticks that are not parsed yet may go by it."""

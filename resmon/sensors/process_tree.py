@@ -1,6 +1,7 @@
 """This process and all its descendants on Linux: memory that counts shared pages once, CPU time that never goes back.
 
-Known processes are read through kept descriptors, which stay bound to *their* process when its number is used again.
+Known processes are read through kept descriptors, which stay bound to *their* process when its number is used again;
+the time of a child by its clock as well, and then its ``stat`` only where the kernel has started something since.
 Only when the kernel has started something since, and at most once a second, the main threads of the known processes
 are asked for their children; a change there, or 15 s, makes the whole tree be walked, thread by thread (most children
 are started by a main thread, and a walk costs as much as twenty reads). While this process has no child at all, the
@@ -19,11 +20,12 @@ import os
 import resource
 import time
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Final
 
 from resmon.sensors.base import NAN
 from resmon.sensors.linux_files import KernelFiles
-from resmon.sensors.process_files import PAGE, OwnTime, Process, cpu_s, descendants
+from resmon.sensors.process_files import PAGE, CpuAccount, OwnTime, Process, cpu_s, descendants
 from resmon.sensors.process_sizes import BACKOFF, ProportionalSizes
 
 MAX_KEPT: Final = 256
@@ -32,8 +34,11 @@ MAX_KEPT: Final = 256
 _SCAN_S: Final = 1.0
 _WALK_S: Final = 15.0
 
-Taken = tuple[float | bytes, bytes, Sequence[bytes], Sequence[bytes]]
-"""Of the root its CPU time or ``stat``, and ``statm``; the children's ``statm`` and ``stat``."""
+Taken = tuple[float | bytes, bytes, Sequence[float | None], Sequence[bytes], Sequence[bytes] | None]
+"""The root's CPU time or ``stat``, and ``statm``; the children's clocks, ``statm`` and ``stat`` (None: not read)."""
+Quick = tuple[int, float, tuple[int, ...], tuple[int, ...], float]
+"""The descriptor of this process's ``statm``; the CPU time of its children that ended (s), which with its own clock is
+its time; the children's clocks and descriptors of ``statm``; until when this holds."""
 
 
 class ProcessTree:
@@ -57,14 +62,14 @@ class ProcessTree:
         self._kept: list[Process] = []
         self._mark: bytes | None = None
         self._first_mark: bytes | None = None
+        self._has_clocks = False
+        self._stats_mark: bytes | None = None  # with it no `stat` has more to tell than when it was read
         self._own_time = OwnTime()
         self._next_scan_s = float("-inf")
         self._next_walk_s = float("-inf")
         self._next_loose_s = float("-inf")
         self._sizes = ProportionalSizes(files)
-        self._live_cpu_s = 0.0
-        self._lost_cpu_s = 0.0
-        self._shrunk = False
+        self._account = CpuAccount()
         self._blind = False
         self.memory_bytes = NAN
         self.cpu_time_s = NAN
@@ -79,6 +84,7 @@ class ProcessTree:
     def open(self, mark: bytes | None = None) -> None:
         """Open the root process's files. ``mark`` is that of now; once there is another it is known to move."""
         self._first_mark = mark
+        self._has_clocks = self._proc == "/proc" and os.path.realpath("/proc/self") == f"/proc/{os.getpid()}"
         self._root.statm = self._files.open(f"{self._proc}/{self._name}/statm")
         self._root.stat = self._files.open(f"{self._proc}/{self._name}/stat")
         self._root.kids = self._files.open(f"{self._proc}/{self._name}/task/{self._root.pid}/children")
@@ -102,9 +108,10 @@ class ProcessTree:
 
     def paths(self) -> list[str]:
         """The files that every read reads."""
-        kept = [f"{self._proc}/{p.pid}/{name}" for p in self._children.values() for name in ("statm", "stat")]
-        own = ["statm"] if self._is_self else ["statm", "stat"]
-        return [f"{self._proc}/{self._name}/{name}" for name in own] + kept
+        both = ("statm", "stat")
+        names = [(self._name, both[: 1 if self._is_self else 2])]
+        names += [(str(p.pid), both[: 1 if self._stats_mark else 2]) for p in self._children.values()]
+        return [f"{self._proc}/{name}/{file}" for name, files in names for file in files]
 
     def read(self, at_s: float, mark: bytes) -> None:
         """Read the tree, and look for new processes and at the proportional sizes where that is due.
@@ -121,8 +128,9 @@ class ProcessTree:
         while True:  # until a pass in which nobody vanished: then no time is both in a child and in its parent
             taken = self._reads()
             gone = []
-            if b"" in taken[2] or b"" in taken[3]:
-                gone = [p for p, *texts in zip(self._kept, taken[2], taken[3], strict=True) if b"" in texts]
+            _, _, _, sizes, stats = taken
+            if stats and (b"" in sizes or b"" in stats):
+                gone = [p for p, *texts in zip(self._kept, sizes, stats, strict=True) if b"" in texts]
             if loose:
                 gone += [p for p in self._children.values() if p.statm < 0 and not self._refresh(p)]
             if not gone:
@@ -131,6 +139,8 @@ class ProcessTree:
         if loose:
             self._next_loose_s = at_s + max(1.0, BACKOFF * (time.thread_time() - started))
         self.parse(taken)
+        known = mark == self._mark and mark not in (b"", self._first_mark)  # one that never moves says nothing
+        self._stats_mark = mark if known and all(process.clock for process in self._children.values()) else None
         if at_s >= self._sizes.next_s or self._sizes.under_way:
             living = [process for process in self._children.values() if process.alive]
             self._sizes.read(at_s, self._root, living, self._proc, self._name)
@@ -149,32 +159,34 @@ class ProcessTree:
             return None
         if self._is_self and not self._children:  # nearly always: as little as can be, on cold caches
             read = self._files.read
-            return self._own_time.read(fresh), read(self._root.statm), (), ()
-        taken = self._reads()
-        return None if b"" in taken[2] or b"" in taken[3] else taken
+            return self._own_time.read(fresh), read(self._root.statm), (), (), ()
+        taken = self._reads(stats=mark != self._stats_mark or mark != self._mark)
+        return None if b"" in taken[3] or (taken[4] and b"" in taken[4]) else taken
 
-    def alone(self, mark: bytes) -> tuple[int, float, float] | None:
-        """How to ``take`` the tree as long as ``mark``, that of the last ``take``, stands; None where only that can.
-
-        The descriptor of ``statm``; the CPU time of children that ended, in seconds, which with that of this process
-        is the tree's; until when this holds.
-        """
-        own = self._own_time
-        if self._children or self._sizes.under_way or not mark == self._mark == own.childless_mark:
+    def quick(self, mark: bytes) -> Quick | None:
+        """How to ``take`` the tree as long as ``mark``, that of the last ``take``, stands; None where only that can."""
+        if self._sizes.under_way or mark != self._mark or not self._is_self:
             return None
-        return self._root.statm, own.waited_s, self._sizes.next_s
+        if not self._children:
+            if mark != self._own_time.childless_mark:
+                return None
+        elif mark != self._stats_mark:
+            return None
+        clocks = tuple(p.clock for p in self._kept if p.clock is not None)
+        statms = tuple(p.statm for p in self._kept)
+        return self._root.statm, self._own_time.waited_s, clocks, statms, self._sizes.next_s
 
     def parse(self, taken: Taken) -> None:
         """Make of reads what ``read`` gives. Before the next ``read``, and in the order in which they were taken."""
-        root, statm, sizes, times = taken
+        root, statm, clocks, sizes, stats = taken
         fields = statm.split(None, 2)
         memory = int(fields[1]) * PAGE if len(fields) == 3 else NAN
         live_s = cpu_s(root) if isinstance(root, bytes) else root
         self.processes = 1.0
         children = self._children
         if children:
-            for process, size, stat in zip(self._kept, sizes, times, strict=True):
-                process.update(size, stat)
+            for process, size, stat, own_s in zip(self._kept, sizes, stats or repeat(None), clocks, strict=False):
+                process.update(size, stat, own_s)
             memory -= self._root.cow_bytes
             for process in children.values():
                 live_s += process.cpu_s
@@ -183,7 +195,7 @@ class ProcessTree:
                 if own > 0:
                     memory += own
         self.memory_bytes = NAN if self.unread or self._blind else float(memory)
-        self.cpu_time_s = self._account(live_s)
+        self.cpu_time_s = self._account.total_s(live_s)
 
     def _must_walk(self, at_s: float, mark: bytes) -> bool:
         if mark == self._mark or at_s < self._next_scan_s:
@@ -198,16 +210,28 @@ class ProcessTree:
         self._next_scan_s = at_s + _SCAN_S
         return False
 
-    def _reads(self) -> Taken:
-        read, root = self._files.read, self._root
-        own = self._own_time.read(None) if self._is_self else read(root.stat)
+    def _reads(self, *, stats: bool = True) -> Taken:
+        """Clocks first: a process whose files are read after its clock had its number still, and was not waited for.
+
+        Its parent before it, likewise: none is both in its own time and in its parent's. Without ``stats`` where all
+        have clocks and nobody was started since they were read: whoever was waited for since then is one of these.
+        """
+        read, root, kept = self._files.read, self._root, self._kept
+        if not self._is_self:
+            own: float | bytes = read(root.stat)
+        elif stats:
+            own = self._own_time.read(None)
+        else:
+            own = time.process_time() + self._own_time.waited_s
         statm = read(root.statm)
-        if not self._kept:
-            return own, statm, (), ()
-        return own, statm, [read(p.statm) for p in self._kept], [read(p.stat) for p in self._kept]
+        if not kept:
+            return own, statm, (), (), ()
+        clocks = [p.own_s() for p in kept]
+        sizes = [read(p.statm) for p in kept]
+        return own, statm, clocks, sizes, [read(p.stat) for p in kept] if stats else None
 
     def _drop(self, gone: list[Process], at_s: float) -> None:
-        self._shrunk = True
+        self._account.shrunk = True
         for process in gone:
             del self._children[process.pid]
             self._release(process)
@@ -217,24 +241,9 @@ class ProcessTree:
         if not self._children:
             self._root.cow_bytes = 0
 
-    def _account(self, live_s: float) -> float:
-        """The tree's CPU time from what its living processes show.
-
-        A child that was waited for lives on in its parent's figures. One that nobody waited for takes its time with
-        it: that is kept here.
-        """
-        if live_s != live_s:
-            return NAN
-        if live_s > self._live_cpu_s:
-            self._live_cpu_s = live_s
-        elif self._shrunk:
-            self._lost_cpu_s += self._live_cpu_s - live_s
-            self._live_cpu_s = live_s
-        self._shrunk = False
-        return self._live_cpu_s + self._lost_cpu_s
-
     def _refresh(self, process: Process) -> bool:
         """Read one child; False when it is gone."""
+        own_s = process.own_s()
         if process.statm >= 0:
             statm, stat = self._files.read(process.statm), self._files.read(process.stat)
         else:
@@ -248,7 +257,7 @@ class ProcessTree:
             process.started = started
         if not (statm and stat):
             return False
-        process.update(statm, stat)
+        process.update(statm, stat, own_s)
         return True
 
     def _peek(self, pid: int, name: str) -> bytes:
@@ -280,11 +289,10 @@ class ProcessTree:
         self._mark = mark
         for pid in [pid for pid in self._children if pid not in parents]:
             process = self._children.pop(pid)
-            if self._refresh(process):  # alive, but handed to another parent: its time so far stays in the account
-                self._live_cpu_s -= process.cpu_s
-                self._lost_cpu_s += process.cpu_s
+            if self._refresh(process):  # alive, but handed to another parent
+                self._account.leave(process.cpu_s)
             else:
-                self._shrunk = True
+                self._account.shrunk = True
             self._release(process)
         for pid, parent in parents.items():
             if pid not in self._children:
@@ -314,6 +322,8 @@ class ProcessTree:
         if not self._refresh(process):
             self._release(process)
             return
+        if self._has_clocks and process.statm >= 0:
+            process.find_clock()
         process.cow_bytes = process.private_bytes
         self._children[pid] = process
         self._sizes.plan_next(at_s)
