@@ -29,7 +29,9 @@ DENSE_SHARE = 1 / 4
 """Power shows the course within a step as far back as no two reads are further apart than this share of the step."""
 POLLS = 200
 """So many polls a period place an edge to within 0.2 % of the period (one sigma)."""
-MIN_POLL_GAP_S, MAX_POLL_GAP_S = 0.0001, 0.001
+LATE_S = 0.0001
+"""Who rests wakes about so much later than he asked for."""
+MIN_POLL_GAP_S, MAX_POLL_GAP_S = 0.00002, 0.001
 POLL_REST = 2.0
 """Whoever polls rests at least this many times as long as a poll took."""
 FOLLOWS = 0.3
@@ -127,8 +129,8 @@ class Calibration:
 
     @property
     def poll_gap_s(self) -> float:
-        """How long to rest between two polls for an edge: a 200th of a period, and 0.1 to 1 ms."""
-        return min(max(self.period_s / POLLS, MIN_POLL_GAP_S), MAX_POLL_GAP_S)
+        """How long to rest between two polls for an edge: for one every 200th of a period, and 0.02 to 1 ms."""
+        return min(max(self.period_s / POLLS - LATE_S, MIN_POLL_GAP_S), MAX_POLL_GAP_S)
 
     @property
     def sigma_s(self) -> float:

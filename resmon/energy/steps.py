@@ -30,7 +30,7 @@ SPREAD_FACTOR = 0.6
 length, times two. Found by simulation over the profiles of the validation suite."""
 LAG = 2.0
 """Standard deviation of what a power that lags misses, over ``power_error`` times its spread. Found by simulation."""
-HIDDEN = 0.8
+HIDDEN = 0.75
 """Spread of the power within a step, as a share of its mean, that a power which does not follow the load cannot
 show. Found by simulation: duty cycles need it, so that the intervals are too wide for loads that are more even."""
 LEAST_HEAD = 0.02

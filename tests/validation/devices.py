@@ -162,12 +162,12 @@ class Readable(Protocol):
 class Polling:
     """How a sampler comes to read: ticks, a read soon after an end of a window, then polls until the value changed.
 
-    Between two polls lie what resmon rests for that counter and ``least_s`` to ``most_s`` more: as was seen of its
-    sampling thread over the scripted driver, whose calls take microseconds.
+    Between two polls lie what resmon rests for that counter and ``least_s`` to ``most_s`` more: as was seen of the
+    process that reads the GPUs, over the scripted driver, whose calls take microseconds.
     """
 
     least_s: float = 0.00008
-    most_s: float = 0.0002
+    most_s: float = 0.00015
     first_s: float = 0.001
     held_s: float = 0.0
     tick_s: float = 0.5
