@@ -24,8 +24,8 @@ WINDOWS = 40
 LENGTHS = (2.3, 4.6, 10.0)
 BLIND = {"mean", "mean-drawn"}
 """Where power says nothing of a course within a period, one hidden spread stands for all loads: see the docs."""
-TOO_WIDE = {"duty, 1 period", "duty, 0.9 periods", "duty, 0.23 periods"}
-"""Loads that vary less than that spread: their intervals hold more often than they need."""
+TOO_WIDE = {"duty, 0.23 periods"}
+"""It varies less than that spread: its intervals hold more often than they need."""
 HELD_WIDTHS = {"constant": 8.0, "steps": 16.0, "duty, 0.23 periods": 25.0, "bursts": 8.0}
 """Where a held lock hides the edges: how many times as wide as the oracle's the median interval may be. What the board
 could draw at most would make it 52, 29, 48 and 11 times as wide."""
