@@ -13,6 +13,7 @@ import pytest
 
 import resmon
 from resmon.monitor import Monitor
+from resmon.sensors import not_covered
 from resmon.sensors.rapl import POWERCAP_REMEDY, RaplSensor
 from resmon.testing import ManualClock, ScriptedSensor
 from tests.fake_root import open_to_others, write
@@ -126,6 +127,9 @@ def test_mirrored_dies_are_dropped_and_true_dies_are_kept(tmp_path: Path) -> Non
 def test_the_platform_counts_only_where_there_is_no_package(tmp_path: Path) -> None:
     with discovered(tmp_path, zone(tmp_path, "intel-rapl:0", "psys", 10_000_000_000)) as sensor:
         assert [(source.id, source.label) for source in sensor.sources] == [("rapl:psys", "Platform")]
+        assert sensor.not_covered == (), "the memory is a part of the platform"
+        model = ScriptedSensor("rated", [], {}, [], not_covered=["DRAM"])
+        assert not_covered([sensor, model]) == (), "whatever a model says of itself"
 
 
 def test_a_wrap_is_no_loss(tmp_path: Path) -> None:
