@@ -295,6 +295,21 @@ def test_polled_power_is_not_bridged_over_a_gap() -> None:
         assert part.coverage == pytest.approx(0.5)
 
 
+def test_where_hardly_anything_was_read_the_energy_is_not_known_and_never_next_to_nothing() -> None:
+    """As under a call that holds the interpreter: one reading, at the very beginning of the window, and none after."""
+    monitor, clock, _ = only_gpu(power_w=lambda t: None if 5.0001 < t < 9.5 else 300.0)
+    with monitor:
+        clock.advance(4.999)
+        window = monitor.measure("held").open()
+        clock.advance(4.4)
+        window.close()
+        clock.advance(2.0)
+    assert window.measurement is not None
+    energy = window.measurement.energy
+    assert energy.total_j is None, "not 0.3 J, of the millisecond that was seen"
+    assert "GPU 0 (no reading in this span)" in energy.not_covered
+
+
 def test_a_plateau_then_a_step_is_not_integrated_as_a_ramp() -> None:
     monitor, clock, _ = only_gpu(power_w=lambda t: 90.0 if t < 9.75 else 690.0)
     with monitor:
