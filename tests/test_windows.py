@@ -310,6 +310,13 @@ def test_where_hardly_anything_was_read_the_energy_is_not_known_and_never_next_t
     assert "GPU 0 (no reading in this span)" in energy.not_covered
 
 
+def test_polled_power_is_integrated_by_trapezoids() -> None:
+    monitor, clock, _ = only_gpu(power_w=lambda t: 10.0 * t)
+    with monitor:
+        (part,) = measured(monitor, clock, 10.0).energy.components
+        assert part.energy_j == pytest.approx(500.0), "of a ramp they miss nothing"
+
+
 def test_a_plateau_then_a_step_is_not_integrated_as_a_ramp() -> None:
     monitor, clock, _ = only_gpu(power_w=lambda t: 90.0 if t < 9.75 else 690.0)
     with monitor:
