@@ -84,6 +84,9 @@ def test_two_devices_and_two_boots_are_two() -> None:
     ledger = Ledger([component(0, 10), component(0, 10, source="nvml:GPU-2")])
     assert ledger.energy.total_j == 200.0
     assert len(ledger.energy.components) == 2
+    other = component(0, 10)
+    assert other.claim is not None
+    assert ledger.add(replace(other, claim=replace(other.claim, boot="another"))) == 100.0
 
 
 def test_two_kernels_on_one_counter_count_once() -> None:
