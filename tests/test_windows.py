@@ -177,10 +177,15 @@ def test_an_open_window_has_no_measurement_and_closing_twice_is_harmless(monitor
     window = monitor.measure("once").open()
     assert window.measurement is None
     clock.advance(1.0)
+    closed_s = clock.now()
     window.close()
-    first = window.measurement
-    clock.advance(5.0)
     window.close("too late")
+    first = window.measurement
+    assert first is not None
+    assert first.error is None
+    clock.advance(5.0)
+    window.close("too late again")
+    assert window.closed_s == closed_s
     assert window.measurement is first
     with pytest.raises(RuntimeError, match="opened before"):
         window.open()
