@@ -65,6 +65,13 @@ def _check_factor(name: str, value: float) -> None:
         raise ValueError(f"{name} must be a finite number >= 0, not {value!r}")
 
 
+def _check_pue(pue: float | None) -> None:
+    if pue is not None:
+        _check_factor("pue", pue)
+        if pue < 1:
+            raise ValueError(f"pue is a ratio of at least 1, not {pue!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class CarbonIntensity:
     """Grams of CO2-equivalent per kilowatt-hour of electricity, with where and when the figure holds.
@@ -101,7 +108,7 @@ class Price:
 
     def __post_init__(self) -> None:
         _check_factor("per_kwh", self.per_kwh)
-        if not self.currency or not self.source:
+        if not str(self.currency or "").strip() or not str(self.source or "").strip():
             raise ValueError("currency and source must name what the price is in and where it comes from")
 
 
@@ -118,8 +125,7 @@ class Factors:
     pue: float | None = None
 
     def __post_init__(self) -> None:
-        if self.pue is not None and not 1.0 <= self.pue < float("inf"):
-            raise ValueError(f"pue is a ratio of at least 1, not {self.pue!r}")
+        _check_pue(self.pue)
         if self.pue is not None and self.carbon is None:
             raise ValueError("pue multiplies a carbon intensity: give carbon too")
 
@@ -181,8 +187,7 @@ class Energy:
         """Grams of CO2-equivalent at ``intensity``; multiplied by ``pue`` (>= 1) only where one is given."""
         if not isinstance(intensity, CarbonIntensity):
             raise TypeError(f"intensity is a resmon.energy.CarbonIntensity(g_per_kwh=…, …), not {intensity!r}")
-        if pue is not None and not 1.0 <= pue < float("inf"):
-            raise ValueError(f"pue is a ratio of at least 1, not {pue!r}")
+        _check_pue(pue)
         if self.wh is None:
             return None
         return self.wh / 1000.0 * intensity.g_per_kwh * (1.0 if pue is None else pue)

@@ -72,9 +72,10 @@ class EnergySource:
     means that it was reset); the others name channels in watts. ``low_channel`` and ``high_channel`` bound the power
     where it is only estimated. ``gain_error`` is the relative 1-sigma gain error of the sensor.
     ``absolute`` says that every process reads the same joules from the counter (a sensor that unwraps one for itself
-    counts from its own start). ``period_s`` is how often a counter moves on, where that is known beforehand.
-    ``sampled_fraction`` is how much of the time the sensor looks. ``power_limit_w`` bounds what the device can draw,
-    where that is known. ``times`` names the channels with the instants just before and just after the read.
+    counts from its own start). ``period_s`` is how often a counter moves on, or over how long polled power is a mean,
+    where that is known beforehand. ``sampled_fraction`` is how much of the time the sensor looks. ``power_limit_w``
+    bounds what the device can draw, where that is known. ``times`` names the channels with the instants just before
+    and just after the read.
     """
 
     id: str

@@ -142,7 +142,7 @@ class Replay(Monitor):
     ``duration_s`` is the length of the record. ``cells`` are the cells that were executed in it.
     """
 
-    def __init__(self, run: RecordedRun, origin: str) -> None:
+    def __init__(self, run: RecordedRun, origin: str, calibration: str | os.PathLike[str] | None = None) -> None:
         sensor = _Recorded(run, origin)
         self._run = run
         self._replay_clock = _ReplayClock(run, sensor, self._happened, self._row_comes)
@@ -150,7 +150,11 @@ class Replay(Monitor):
         self._recorded = RecordedCells()
         self._cells: list[Measurement] = []
         super().__init__(
-            float(run.facts.get("interval_s", 0.5)), sensors=[sensor], clock=self._replay_clock, record=False
+            float(run.facts.get("interval_s", 0.5)),
+            sensors=[sensor],
+            clock=self._replay_clock,
+            record=False,
+            calibration=calibration,
         )
         self.meter_id = f"record {origin}"
         places = {channel.id: i for i, channel in enumerate(run.channels, 1)}
@@ -241,13 +245,14 @@ class Replay(Monitor):
         return (SYNTHETIC,) if self.synthetic else ()
 
 
-def replay(source: str | os.PathLike[str]) -> Replay:
+def replay(source: str | os.PathLike[str], *, calibration: str | os.PathLike[str] | None = None) -> Replay:
     """A started monitor fed by a recorded run.
 
     source: a trace or flight record by its path, a trace that ships with resmon by its name (``"cpu-training"``), or a
-    flight record in the user's own directory by its name. A trace that was cut short is played up to there, with a
-    ResmonWarning and a note. Raises RecordError naming the file, the place and what is wrong with it; where there is
-    nothing of that name, what there is.
+    flight record in the user's own directory by its name. calibration: the file with the gains of the boards that the
+    run was measured with; a record holds readings, and no gain. A trace that was cut short is played up to there, with
+    a ResmonWarning and a note. Raises RecordError naming the file, the place and what is wrong with it; where there is
+    nothing of that name, what there is; CalibrationError for a wrong calibration.
     """
     path = _find(source)
     try:
@@ -258,7 +263,7 @@ def replay(source: str | os.PathLike[str]) -> Replay:
     run = read_record(path) if is_record or path.suffix == ".resmon" else read_trace(path)
     if "wall_at_0" not in run.facts:
         raise RecordError(f"{path}: its facts lack wall_at_0")
-    monitor = Replay(run, path.name)
+    monitor = Replay(run, path.name, calibration)
     if monitor.cut:
         warnings.warn(f"{path}: {monitor.cut}", ResmonWarning, stacklevel=2)
     monitor.start()

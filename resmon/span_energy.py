@@ -48,6 +48,9 @@ class Watched(Protocol):
     def rank_uses(self, start_s: float, end_s: float) -> tuple[RankUse, ...]: ...
 
 
+HARDLY_SEEN = 0.005
+"""Of a span seen for a smaller share, joules that could also be 0 are no energy of the span."""
+
 Marks = tuple[Mapping[str, Mark], Mapping[str, Mark]]
 """The totals of counters at the two ends of a span, by source."""
 
@@ -97,6 +100,8 @@ def _component(
         power_high_w=meter.power_max_w,
         unread_j=_unread_j(monitor, source, span[0], span[1]),
     )
+    if part.coverage < HARDLY_SEEN and part.low_j == 0:
+        return None
     totals = start.reading.total_j, last.total_j
     return replace(part, claim=_claim(monitor, source, (start.at_s, end.at_s), totals, meter.origin_j))
 

@@ -24,8 +24,8 @@ MAX_BYTES = 512 * 2**20
 MAX_VALUES = 20_000_000
 """Rows times columns: about 24 hours at 10 Hz with 20 columns. In memory one takes about 32 bytes."""
 MAX_LAYOUTS = 10_000
-ROW_VALUES, EVENT_VALUES = 3, 16
-"""What the container of a row and a flat event take, in values."""
+ROW_VALUES, EVENT_VALUES, FACT_VALUES = 3, 16, 5
+"""What the container of a row, that of a flat event, and each fact of an event take, in values."""
 
 _NEVER_NEGATIVE = ("W", "J", "B", "Hz", "B/s", "s", "1")
 
@@ -168,7 +168,7 @@ class _Reader:
             self.fail(f"{channel.id} is negative: {reprlib.repr(value)} {channel.unit}")
 
     def _event(self, event: Mapping[str, Any], size: int) -> None:
-        self._holds(EVENT_VALUES + size // 16)
+        self._holds(EVENT_VALUES + FACT_VALUES * len(event) + size // 16)
         self.events.append(event)
 
     def rows(self) -> tuple[tuple[float, ...], ...]:

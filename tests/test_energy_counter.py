@@ -40,6 +40,10 @@ def polled(track: CounterTrack, from_s: float, until_s: float, every_s: float = 
         track.add(read(from_s + i * every_s))
 
 
+def test_a_value_is_of_the_middle_of_its_call() -> None:
+    assert CounterRead(1.0, 1.5, 50.0).at_s == 1.25
+
+
 @st.composite
 def records(draw: st.DrawFn) -> list[CounterRead]:
     """Reads with every kind of gap, of a counter that may stand still, go back or fail."""

@@ -11,7 +11,7 @@ import pytest
 
 from resmon.energy import CarbonIntensity, Factors, Price
 from resmon.monitor import Monitor
-from resmon.results import Measurement
+from resmon.results import Energy, Measurement
 from resmon.testing import ManualClock, scripted_gpu, scripted_host
 from resmon.units import format_amount
 from resmon.views.wire import Layout
@@ -60,6 +60,10 @@ def test_a_factor_that_is_no_number_is_refused_by_name() -> None:
         CarbonIntensity("300", "the supplier's label", "DE", "2025")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"per_kwh must be a number, not '0\.3'"):
         Price(per_kwh="0.3", currency="EUR", source="the contract")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"pue must be a number, not '1\.2'"):
+        Factors(carbon=CARBON, pue="1.2")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"pue must be a number, not '1\.2'"):
+        Energy().co2_g(CARBON, pue="1.2")  # type: ignore[arg-type]
 
 
 def test_what_is_no_price_and_no_intensity_is_refused(monitor: Monitor, clock: ManualClock) -> None:
@@ -137,6 +141,8 @@ def test_what_is_no_factor_is_refused(monitor: Monitor) -> None:
         Price(per_kwh=float("nan"), currency="EUR", source="s")
     with pytest.raises(ValueError, match="currency and source"):
         Price(per_kwh=1, currency="", source="s")
+    with pytest.raises(ValueError, match="currency and source"):
+        Price(per_kwh=1, currency="EUR", source=" ")
     with pytest.raises(TypeError, match=r"factors is a resmon\.energy\.Factors"):
         monitor.factors = CARBON  # type: ignore[assignment]
 

@@ -122,3 +122,28 @@ def test_windows_nested_and_whole_agree_and_say_so_in_the_summary(tmp_path: Path
     assert read_board_calibration(path).sha256[:12] in whole.measurement._repr_mimebundle_()["text/html"]
     again = resmon.Measurement.from_dict(json.loads(json.dumps(whole.measurement.to_dict())))
     assert again == whole.measurement
+
+
+def test_what_was_measured_with_a_gain_is_recomputed_with_the_same_file(tmp_path: Path) -> None:
+    gpu, clock, trace = scripted_gpu(energy_j=lambda t: 110 * t), ManualClock(), tmp_path / "run.ndjson"
+    path = wrote(tmp_path / "boards.json", gpu.devices[0].uuid or "")
+    with resmon.Monitor(sensors=[gpu], clock=clock, calibration=path) as monitor:
+        monitor.record_trace(trace)
+        clock.advance(1)
+        start_s = clock.now()
+        with monitor.measure("work") as window:
+            clock.advance(10)
+        clock.advance(1)
+    assert window.measurement is not None
+    (live,) = window.measurement.energy.components
+    for given, gain in ((path, 1.1), (None, 1.0)):
+        replayed = resmon.replay(trace, calibration=given)
+        replayed.advance(start_s)
+        with replayed.measure("work") as again:
+            replayed.advance(10)
+        assert again.measurement is not None
+        (component,) = again.measurement.energy.components
+        assert component.energy_j == pytest.approx(live.energy_j * 1.1 / gain)
+        assert (component.note == live.note) is (given is not None)
+    with pytest.raises(CalibrationError):
+        resmon.replay(trace, calibration=tmp_path / "absent.json")

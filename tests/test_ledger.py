@@ -84,6 +84,9 @@ def test_two_devices_and_two_boots_are_two() -> None:
     ledger = Ledger([component(0, 10), component(0, 10, source="nvml:GPU-2")])
     assert ledger.energy.total_j == 200.0
     assert len(ledger.energy.components) == 2
+    other = component(0, 10)
+    assert other.claim is not None
+    assert ledger.add(replace(other, claim=replace(other.claim, boot="another"))) == 100.0
 
 
 def test_two_kernels_on_one_counter_count_once() -> None:
@@ -125,3 +128,32 @@ def test_the_parts_of_a_shared_device_sum_to_it(energy_j: float, weights: list[f
 def test_weights_must_say_something(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="weights must be"):
         attribute(component(0, 1), weights)
+
+
+def test_a_sum_keeps_measured_and_estimated_apart_and_what_was_said_of_its_parts() -> None:
+    """A short window, which is an estimate, comes last; a calibration touched the first alone."""
+    first, last = component(0, 10), component(10, 11)
+    said = "divided by 1.1 (meter, 2026-10-01; calibration 0123456789ab)"
+    calibrated = replace(first, note=said, gain_error=0.01)
+    shared = replace(first, scope="board, shared with 1 other process", coverage=0.5)
+    short = replace(last, basis="estimated", note="shorter than two periods of the counter", gain_error=0.0)
+    energy = Ledger([calibrated, short]).energy
+    assert energy.measured_j == pytest.approx(100)
+    assert energy.estimated_j == pytest.approx(21)
+    assert [part.device for part in energy.components] == ["GPU 0", "GPU 0"]
+    rest = [replace(component(10 + i, 11 + i), note=f"seen {i}% of the time; {said}") for i in range(1, 90)]
+    (whole,) = Ledger([*rest, calibrated, last]).energy.components
+    assert said in whole.note.partition("; seen")[0]
+    assert len(whole.note) < 1000
+    (whole,) = Ledger([shared, last]).energy.components
+    assert whole.scope == "board, shared with 1 other process"
+    assert whole.coverage == pytest.approx((10 * 0.5 + 1) / 11)
+
+
+def test_entries_that_are_joined_for_want_of_room_are_no_better_known_than_the_worst() -> None:
+    apart = [component(0, 10), replace(component(20, 21), basis="estimated"), component(30, 40)]
+    for entries in (apart, apart[:2]):
+        ledger = Ledger(entries)
+        ledger.join(1)
+        (entry,) = ledger.entries
+        assert entry.basis == "estimated"

@@ -164,11 +164,21 @@ def test_without_a_counter_power_is_integrated(tmp_path: Path, rules: list[Fault
     gpu = Gpu(uuid=gpu_uuid(0), power_w=Square(100, 700, 1.0, 0.25), power_update_s=1.0, rules=rules)
     row, source = play(
         Script(gpus=(gpu,), epoch_s=time.monotonic() - 10).write(tmp_path / "gpus"),
-        READING + 's = sensor.sources[0]\nshow([row()["GPU 0"], [s.method, s.channel, s.note]])',
+        READING + 's = sensor.sources[0]\nshow([row()["GPU 0"], [s.method, s.channel, s.note, s.period_s]])',
     )
     assert "energy_j" not in row
     assert row["power_w"] == pytest.approx(power_w, abs=0.01)
-    assert source == ["integrated", f"gpu:{gpu.uuid}.power_w", note]
+    assert source == ["integrated", f"gpu:{gpu.uuid}.power_w", note, 1.0 if note else None]
+
+
+def test_a_sensor_that_looks_part_of_the_time_is_known_by_the_board_s_name(tmp_path: Path) -> None:
+    names = ("NVIDIA A100-SXM4-80GB", "NVIDIA H200", "NVIDIA GH200 480GB", "NVIDIA GeForce RTX 4090", "NVIDIA A10")
+    boards = tuple(Gpu(uuid=gpu_uuid(i), name=name) for i, name in enumerate(names))
+    found = play(
+        Script(gpus=boards).write(tmp_path / "gpus"),
+        READING + "show([[s.sampled_fraction, s.gain_error] for s in sensor.sources])",
+    )
+    assert found == [[0.25, 0.05]] * 3 + [[1.0, 0.05]] * 2
 
 
 def test_a_gpu_without_power_is_named_as_not_covered(tmp_path: Path) -> None:

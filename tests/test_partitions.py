@@ -136,3 +136,30 @@ def test_where_windows_end_in_a_gap_the_parts_sum_to_the_whole_within_its_interv
 ) -> None:
     whole, parts = windows(course, cuts)
     check_sums(whole, parts, within_j=max(c.high_j - c.low_j for c in whole.energy.components))
+
+
+@pytest.mark.parametrize("origin_j", [0.0, 27_000.0])
+@pytest.mark.parametrize("in_turn", [True, False])
+def test_two_kernels_that_saw_a_counter_begin_again_count_each_joule_once(origin_j: float, *, in_turn: bool) -> None:
+    """The window of the first has the reset in it, that of the second lies half in the first and half after it."""
+    clock = ManualClock()
+
+    def energy_j(at_s: float) -> float:
+        return origin_j + 100.0 * at_s if at_s < 5.2 else 100.0 * (at_s - 5.2)
+
+    def kernel() -> Monitor:
+        return Monitor(0.5, sensors=[scripted_gpu(power_w=100.0, energy_j=energy_j)], clock=clock)
+
+    with kernel() as one, kernel() as other:
+        clock.advance(2.0)
+        first = one.measure("first").open()
+        clock.advance(6.0)
+        second = other.measure("second").open()
+        clock.advance(2.0)
+        first.close()
+        clock.advance(2.0)
+        second.close()
+        clock.advance(2.0)
+    found = [measurement(first), measurement(second)]
+    ledger = Ledger(found if in_turn else reversed(found))
+    assert ledger.energy.total_j == pytest.approx(1000.0, rel=0.02)

@@ -13,6 +13,7 @@ import pytest
 
 import resmon
 from resmon.monitor import Monitor
+from resmon.sensors import not_covered
 from resmon.sensors.rapl import POWERCAP_REMEDY, RaplSensor
 from resmon.testing import ManualClock, ScriptedSensor
 from tests.fake_root import open_to_others, write
@@ -126,6 +127,9 @@ def test_mirrored_dies_are_dropped_and_true_dies_are_kept(tmp_path: Path) -> Non
 def test_the_platform_counts_only_where_there_is_no_package(tmp_path: Path) -> None:
     with discovered(tmp_path, zone(tmp_path, "intel-rapl:0", "psys", 10_000_000_000)) as sensor:
         assert [(source.id, source.label) for source in sensor.sources] == [("rapl:psys", "Platform")]
+        assert sensor.not_covered == (), "the memory is a part of the platform"
+        model = ScriptedSensor("rated", [], {}, [], not_covered=["DRAM"])
+        assert not_covered([sensor, model]) == (), "whatever a model says of itself"
 
 
 def test_a_wrap_is_no_loss(tmp_path: Path) -> None:
@@ -156,7 +160,8 @@ def test_an_interval_that_cannot_be_known_is_discarded(tmp_path: Path, fault: st
     if fault == "range":
         (counter.parent / "max_energy_range_uj").unlink()
     with discovered(tmp_path, counter) as sensor:
-        counter.write_text("200000000000\n")
+        # So far from the end that a wrap would be believed by whoever took the usual range for this one's.
+        counter.write_text(f"{RANGE_UJ - 100_000_000 if fault == 'range' else 200_000_000_000}\n")
         sensor.read(0.0)
         bump(counter, 50_000_000)
         assert sensor.read(1.0) == [50]

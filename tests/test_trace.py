@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import resmon
+from resmon import trace_reading
 from resmon.errors import MonitorError, RecordError, ResmonWarning
 from resmon.monitor import Monitor
 from resmon.testing import ManualClock, scripted_gpu, scripted_host
@@ -236,6 +237,18 @@ def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
         with pytest.raises(RecordError, match=r"run\.ndjson\.gz, line \d+: "):
             resmon.replay(path)
+
+
+def test_more_text_than_any_trace_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are mostly blanks hold few values."""
+    path = tmp_path / "run.ndjson"
+    traced(path)
+    size = path.stat().st_size
+    monkeypatch.setattr(trace_reading, "MAX_BYTES", size)
+    assert read_trace(path).rows
+    path.write_bytes(path.read_bytes().replace(b"]\n", b" ]\n"))
+    with pytest.raises(RecordError, match=rf"run\.ndjson, line \d+: more than {size} bytes of text"):
+        read_trace(path)
 
 
 @pytest.mark.parametrize("kind", ["one endless line", "a billion rows"])

@@ -228,6 +228,13 @@ def _events(head: bytes, row: bytes) -> Iterator[tuple[bytes, int]]:
     yield b'{"event":{"at_s":1}}\n' * 2**17, 200
 
 
+def _events_of_many_facts(head: bytes, row: bytes) -> Iterator[tuple[bytes, int]]:
+    """Short texts, each of which takes more in memory than in the file."""
+    facts = "".join(f',"{letter}\u4e2d":"\u4e2d\u6587"' for letter in "abcdefghijk")
+    yield head, 1
+    yield f'{{"event":{{"at_s":1.5{facts}}}}}\n'.encode() * 2**15, 50
+
+
 def _polls(head: bytes, row: bytes) -> Iterator[tuple[bytes, int]]:
     yield head, 1
     yield b'{"poll":"a","read":[1,1,1,1]}\n' * 2**17, 200
@@ -275,6 +282,7 @@ CHILD = """
         (_rows, "more than"),
         (_short_rows, "more than 20000000 values"),
         (_events, "more than"),
+        (_events_of_many_facts, "more than"),
         (_polls, "more than"),
         (_nested_events, "line 2: 'a' of an event is"),
         (_layouts, "more than 20000000 values"),

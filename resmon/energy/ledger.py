@@ -7,12 +7,17 @@ machine, the union of what was claimed: adding a claim again, or one inside anot
 from __future__ import annotations
 
 import math
+import re
 from bisect import insort
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from resmon.energy.span import combine
 from resmon.results import Claim, Energy, EnergyComponent, Measurement
+
+MAX_NOTES = 20
+"""A sum says so many different things of its parts at most, so that memory is bounded; every calibration it names."""
+_APART = re.compile(r"; (?!calibration )")
 
 
 class Ledger:
@@ -78,8 +83,15 @@ class Ledger:
 
     @property
     def energy(self) -> Energy:
-        """All that was counted, each joule once: one component per source, bounds in proportion to what counted."""
-        return combine([_sum(entries) for entries in self._counted.values() if entries], self.not_covered)
+        """All that was counted, each joule once, with bounds in proportion to what counted.
+
+        One component per source; two where it was measured for a part of the time and estimated for another.
+        """
+        parts: dict[tuple[str, str, str], list[EnergyComponent]] = {}
+        for source, entries in self._counted.items():
+            for entry in entries:
+                parts.setdefault((*source, entry.basis), []).append(entry)
+        return combine(map(_sum, parts.values()), self.not_covered)
 
     def counted(self, component: EnergyComponent) -> bool:
         """Whether every joule of the component was counted before."""
@@ -169,14 +181,28 @@ def _part(component: EnergyComponent, claim: Claim) -> EnergyComponent:
 
 
 def _sum(entries: Sequence[EnergyComponent], claim: Claim | None = None) -> EnergyComponent:
+    """The entries of one source together: no better known than the worst of them, with all that was said of them."""
     energy_j = math.fsum(entry.energy_j for entry in entries)
+    seconds = [_claim(entry).end_s - _claim(entry).start_s for entry in entries]
+    seen_s = math.fsum(entry.coverage * length_s for entry, length_s in zip(entries, seconds, strict=True))
     return replace(
         entries[-1],
         energy_j=energy_j,
         low_j=min(math.fsum(entry.low_j for entry in entries), energy_j),
         high_j=max(math.fsum(entry.high_j for entry in entries), energy_j),
+        basis="estimated" if any(entry.basis == "estimated" for entry in entries) else entries[-1].basis,
+        scope=next((entry.scope for entry in entries if "shared" in entry.scope), entries[-1].scope),
+        coverage=seen_s / math.fsum(seconds) if any(seconds) else entries[-1].coverage,
+        note=_said(entries),
         claim=claim,
+        gain_error=max(entry.gain_error for entry in entries),
     )
+
+
+def _said(entries: Iterable[EnergyComponent]) -> str:
+    """The notes of entries, each once."""
+    said = list(dict.fromkeys(note for entry in entries for note in _APART.split(entry.note) if note))
+    return "; ".join([*said[:MAX_NOTES], *(note for note in said[MAX_NOTES:] if "calibration " in note)])
 
 
 def _bridged(entries: Sequence[EnergyComponent]) -> EnergyComponent:

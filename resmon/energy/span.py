@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from resmon.energy.intervals import total_bounds
+from resmon.energy.intervals import SHORT_PERIODS, total_bounds
 from resmon.energy.meter import Reading
 from resmon.facts import EnergySource
 from resmon.results import Energy, EnergyComponent
@@ -31,9 +31,10 @@ def span_component(
     """The energy of one source between two totals, with a 95 % interval.
 
     The interval of a measured source has three parts: the sensor's gain error (relative, ``source.gain_error`` at one
-    sigma); the two edges, at which up to one counter period plus ``edge_s`` seconds of power can lie on
-    the wrong side (rectangular, hence divided by sqrt 3); and the unseen seconds, anywhere between nothing and
-    ``power_high_w``. An estimated source carries the bounds of its model.
+    sigma); the two edges, at which up to one counter period, or half of the time that polled power is a mean of, plus
+    ``edge_s`` seconds of power can lie on the wrong side (rectangular, hence divided by sqrt 3); and the unseen
+    seconds, anywhere between nothing and ``power_high_w``. An estimated source carries the bounds of its model. A span
+    of less than two such means is an estimate, of no more than the device can draw.
 
     duration_s: length of the span. seen_s: how much of it lies between two readings. edge_s: uncertainty of the
     instants at which the ends were read. unread_j: standard deviation of what polled power missed between its reads.
@@ -42,11 +43,15 @@ def span_component(
     gap_s = min(duration_s, max(0.0, duration_s - seen_s) + (end.gap_s - start.gap_s))
     highest_w = source.power_limit_w or power_high_w or (energy_j / seen_s if seen_s > 0 else 0.0)
     unseen_j = gap_s * highest_w
+    mean_s = (source.period_s or 0.0) if source.method == "integrated" else 0.0
+    short = duration_s < SHORT_PERIODS * mean_s
     if source.basis == "measured":
-        period_s = COUNTER_PERIOD_S if source.method == "counter" else 0.0
-        edges_j = math.sqrt(2) * highest_w * (period_s + edge_s) / math.sqrt(3)
+        late_s = COUNTER_PERIOD_S if source.method == "counter" else mean_s / 2
+        edges_j = math.sqrt(2) * highest_w * (late_s + edge_s) / math.sqrt(3)
         spread_j = Z_95 * math.hypot(source.gain_error * energy_j, edges_j, unread_j)
         low_j, high_j = energy_j - spread_j, energy_j + spread_j + unseen_j
+        if short and source.power_limit_w:
+            high_j = min(high_j, source.power_limit_w * duration_s)
     else:
         low_j = end.low_j - start.low_j
         high_j = end.high_j - start.high_j + unseen_j
@@ -62,7 +67,7 @@ def span_component(
         low_j=max(0.0, min(low_j, energy_j)),
         high_j=max(high_j, energy_j),
         method=source.method,
-        basis=source.basis,
+        basis="estimated" if short else source.basis,
         scope=source.scope,
         coverage=coverage,
         note=note,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from resmon.facts import Limits
-from resmon.sensors.base import NAN, Apart, Sensor
+from resmon.sensors.base import NAN, Apart, Sensor, has_memory
 
 __all__ = ["NAN", "Apart", "Sensor", "Sensors", "default_sensors", "in_use", "limits_of", "not_covered"]
 
@@ -57,5 +57,5 @@ def in_use(sensors: Sequence[Sensor]) -> list[Sensor]:
 def not_covered(sensors: Sequence[Sensor]) -> tuple[str, ...]:
     """What these sensors know to be missing; not the memory where one of them counts it, whatever a model says."""
     seen = dict.fromkeys(name for sensor in sensors for name in sensor.not_covered)
-    counted = any(source.kind == "dram" for sensor in sensors for source in sensor.sources)
+    counted = any(has_memory(sensor.sources) for sensor in sensors)
     return tuple(name for name in seen if not (counted and name == "DRAM"))

@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # a rank reads its process, and never needs the arithmetic of
 
 NAN = float("nan")
 """How an unknown value is stored in a column; it leaves the library as ``None``."""
+PLATFORM = "whole platform (psys)"
+"""The scope of a counter that has the memory too."""
 
 
 class Sensor(Protocol):
@@ -107,3 +109,8 @@ class Apart(Protocol):
         With none wanted, right after a ``read``: no more than what was polled before it.
         """
         ...
+
+
+def has_memory(sources: Sequence[EnergySource]) -> bool:
+    """Whether the joules of the memory are in one of these."""
+    return any(source.kind == "dram" or source.scope == PLATFORM for source in sources)

@@ -12,6 +12,7 @@ from resmon.facts import Channel, Device, EnergySource
 from resmon.sensors.cuda_visible import MigSlice, PhysicalGpu
 from resmon.sensors.nvml_reader import GPU_QUANTITIES, MIG_PARENT_QUANTITIES, SLICE_QUANTITIES, DeviceReader
 
+_MEAN_S = 1.0
 _PART_TIME = re.compile(r"\b(A100|A800|H100|H800|H200|GH200)\b")
 """GPUs whose power sensor looks 25 ms in every 100 ms (Yang, Adamek and Armour 2023,
 arXiv 2312.02741, for the A100 and H100 class); that their siblings do the same is assumed."""
@@ -185,7 +186,8 @@ def energy_source(device: Device, reader: DeviceReader, *, shared: bool) -> Ener
     counter = "energy_j" in reader.supports
     if device.kind != "gpu" or not (counter or "power_w" in reader.supports):
         return None
-    notes = ["power is the driver's mean over 1 s"] if reader.averaged and not counter else []
+    mean = reader.averaged and not counter
+    notes = [f"power is the driver's mean over {_MEAN_S:g} s"] if mean else []
     return EnergySource(
         id=f"nvml:{device.uuid}",
         device_id=device.id,
@@ -196,6 +198,7 @@ def energy_source(device: Device, reader: DeviceReader, *, shared: bool) -> Ener
         absolute=counter,
         scope=_scope(module=reader.counts_module, shared=shared),
         channel=f"{device.id}.{'energy_j' if counter else 'power_w'}",
+        period_s=_MEAN_S if mean else None,
         sampled_fraction=0.25 if _PART_TIME.search(device.name) else 1.0,
         power_limit_w=device.power_max_w,
         times=(TIMES[0].id, TIMES[1].id),

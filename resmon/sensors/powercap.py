@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from resmon.facts import EnergyKind
+from resmon.sensors.base import PLATFORM
 from resmon.sensors.linux_files import KernelFiles
 from resmon.sensors.rapl_counter import Found, RaplCounter
 
@@ -101,5 +102,5 @@ def _each_joule_once(zones: Mapping[str, str]) -> list[tuple[str, str, str, Ener
                 found[key] = child, key, f"DRAM package {suffix}", "dram", "DRAM"
     if not found and "psys" in plain:
         top = next(name for name in tops if zones[name] == "psys")
-        return [(top, "psys", "Platform", "cpu", "whole platform (psys)")]
+        return [(top, "psys", "Platform", "cpu", PLATFORM)]
     return list(found.values())

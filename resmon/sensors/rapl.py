@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from resmon.facts import HOST, Channel, Device, EnergySource, SensorState, SensorStatus
+from resmon.sensors.base import has_memory
 from resmon.sensors.cpu_info import read_cpu_info
 from resmon.sensors.rapl_counter import RETRY_S, Found, RaplCounter, Way
 
@@ -204,8 +205,7 @@ class RaplSensor:
     @property
     def not_covered(self) -> Sequence[str]:
         """``"DRAM"`` where packages are counted and their memory is not."""
-        kinds = {source.kind for source in self.sources}
-        return ("DRAM",) if "cpu" in kinds and "dram" not in kinds else ()
+        return ("DRAM",) if self.sources and not has_memory(self.sources) else ()
 
     def close(self) -> None:
         """Give back the descriptors. Idempotent."""

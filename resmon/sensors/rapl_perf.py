@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from resmon.facts import EnergyKind
+from resmon.sensors.base import PLATFORM
 from resmon.sensors.linux_files import KernelFiles
 from resmon.sensors.rapl_counter import Found, RaplCounter
 
@@ -161,7 +162,7 @@ def find_perf(root: str, files: KernelFiles) -> Found:
         if (counter := event(event_name, f"{key}-{place}", f"{label} {place.replace('-', ' ')}", kind, scope, cpu))
     ]
     if not any(counter.kind == "cpu" for counter in found):
-        whole = event("energy-psys", "psys", "Platform", "cpu", "whole platform (psys)", cpus[0] if cpus else 0)
+        whole = event("energy-psys", "psys", "Platform", "cpu", PLATFORM, cpus[0] if cpus else 0)
         found = found if whole is None else [whole]
     return Found(counters=found, cause="" if found else "they cannot be understood")
 
