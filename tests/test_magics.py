@@ -104,6 +104,18 @@ def test_nested_magics_work(loaded: InteractiveShell) -> None:
     assert loaded.user_ns["total"] == 45
 
 
+@pytest.mark.parametrize("outer", ["%%time", "%%timeit -n1 -r1", "%%prun -q"])
+def test_below_a_magic_that_times_its_cell_it_is_that_of_the_whole_cell(loaded: InteractiveShell, outer: str) -> None:
+    said = run(loaded, f"{outer}\n%%resmon it -o m\ntotal = sum(range(10))")
+    assert said.count("it, done in") == 1
+    assert loaded.user_ns["m"].name == "it"
+
+
+def test_text_that_only_looks_like_it_is_left_alone(loaded: InteractiveShell, tmp_path: Path) -> None:
+    said = run(loaded, f"%%writefile {tmp_path}/cell.ipy\n%%resmon it\nx = 1")
+    assert "done in" not in said
+
+
 def test_one_traceback_that_names_the_line_the_user_sees(loaded: InteractiveShell) -> None:
     said = run(loaded, "%%resmon\na = 1\nb = a / 0", fails=True)
     assert said.count("Traceback (most recent call last)") == 1
