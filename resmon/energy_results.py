@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from resmon import units
@@ -58,11 +59,23 @@ class EnergyComponent:
         return cls(**{**data, "claim": None if claim is None else Claim(**claim)})
 
 
-def _check_factor(name: str, value: float) -> None:
-    if not isinstance(value, (int, float)):
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, (int, float, Real)):
         raise TypeError(f"{name} must be a number, not {value!r}")
+
+
+def _check_factor(name: str, value: float) -> None:
+    _check_number(name, value)
     if not 0 <= value < float("inf"):
         raise ValueError(f"{name} must be a finite number >= 0, not {value!r}")
+
+
+def _check_pue(pue: float | None) -> None:
+    if pue is None:
+        return
+    _check_number("pue", pue)
+    if not 1.0 <= pue < float("inf"):
+        raise ValueError(f"pue is a ratio of at least 1, not {pue!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +131,7 @@ class Factors:
     pue: float | None = None
 
     def __post_init__(self) -> None:
-        if self.pue is not None and not 1.0 <= self.pue < float("inf"):
-            raise ValueError(f"pue is a ratio of at least 1, not {self.pue!r}")
+        _check_pue(self.pue)
         if self.pue is not None and self.carbon is None:
             raise ValueError("pue multiplies a carbon intensity: give carbon too")
 
@@ -181,8 +193,7 @@ class Energy:
         """Grams of CO2-equivalent at ``intensity``; multiplied by ``pue`` (>= 1) only where one is given."""
         if not isinstance(intensity, CarbonIntensity):
             raise TypeError(f"intensity is a resmon.energy.CarbonIntensity(g_per_kwh=…, …), not {intensity!r}")
-        if pue is not None and not 1.0 <= pue < float("inf"):
-            raise ValueError(f"pue is a ratio of at least 1, not {pue!r}")
+        _check_pue(pue)
         if self.wh is None:
             return None
         return self.wh / 1000.0 * intensity.g_per_kwh * (1.0 if pue is None else pue)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import resmon
@@ -64,6 +65,11 @@ def test_an_interval_that_cannot_be_kept_is_refused(wrong: float) -> None:
 def test_an_interval_is_a_number(wrong: object) -> None:
     with pytest.raises(TypeError, match="must be a number of seconds"):
         Monitor(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [np.int64(1), np.float32(1), np.float64(1)])
+def test_an_interval_may_be_a_number_of_numpys(given: float) -> None:
+    assert Monitor(given).interval_s == 1.0
 
 
 def test_a_second_monitor_warns_and_both_measure() -> None:
@@ -138,6 +144,7 @@ def test_the_history_of_the_last_seconds() -> None:
     with Monitor(0.5, sensors=[scripted_host()], clock=clock) as monitor:
         clock.advance(60.0)
         assert len(monitor.history(10)) == 21
+        assert len(monitor.history(np.int64(10))) == 21  # type: ignore[arg-type]  # its arithmetic may give one
         with pytest.raises(ValueError, match="seconds must be positive, not 0"):
             monitor.history(0)
         with pytest.raises(TypeError, match="seconds must be a number, not '5'"):
