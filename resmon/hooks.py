@@ -25,6 +25,7 @@ from resmon.results import Measurement
 from resmon.views import escape, text
 from resmon.views.line import LiveLine, on_terminal
 from resmon.views.live import Live
+from resmon.views.say import say, show
 from resmon.windows import Window, describe_error
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class CellHooks(ast.NodeTransformer):
             elif self.auto and (cell.window.closed_s or 0.0) - (cell.window.opened_s or 0.0) >= AUTO_AFTER_S:
                 measurement = cell.measurement
                 if measurement is not None:
-                    print(text.measurement_line(measurement))
+                    say(text.measurement_line(measurement))
         finally:
             if running.panel is not None:
                 self.live.close_view(running.panel)
@@ -200,7 +201,7 @@ class CellHooks(ast.NodeTransformer):
         if running.handle is not None:
             running.handle.update(bundle, raw=True)
         else:
-            display(bundle, raw=True)
+            show(bundle)
 
     def _summary(self, measurement: Measurement, running: _Running, runs: list[Measurement]) -> dict[str, str]:
         from resmon.views import summary
@@ -320,13 +321,13 @@ class CellHooks(ast.NodeTransformer):
     def show_session_panel(self, place: Any = None) -> bool:
         """The session's panel, made on first use, shown here or in ``place`` (a sidecar). False where there is none."""
         if getattr(self.shell, "kernel", None) is None:
-            print("resmon: the live panel needs a Jupyter front end. " + escape.plain(self.monitor.session_energy()))
+            say("resmon: the live panel needs a Jupyter front end. " + escape.plain(self.monitor.session_energy()))
             return False
         if self._session_panel is None or self._session_panel.comm is None:
             try:
                 self._session_panel = self.live.open_panel("session")
             except ImportError as error:
-                print(f"resmon: no live panel: {escape.plain(error)}. {_NO_WIDGETS}")
+                say(f"resmon: no live panel: {escape.plain(error)}. {_NO_WIDGETS}")
                 return False
         if place is None:
             display(self._session_panel)

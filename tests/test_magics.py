@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -52,6 +55,32 @@ def test_loading_says_in_one_line_what_is_seen(shell: InteractiveShell) -> None:
     assert "memory" in said
     assert len(said.strip().splitlines()) == 1
     run(shell, "%unload_ext resmon")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_cannot_show_every_character_gets_what_it_can(encoding: str, tmp_path: Path) -> None:
+    """A whole session in a process of its own: loading, words of the magic, a summary, an unloading."""
+    session = tmp_path / "session.ipy"
+    lines = [
+        "%load_ext resmon",
+        "%resmon auto on",
+        "%resmon status",
+        "%resmon",
+        "get_ipython().run_cell('%%resmon it\\n1')",
+    ]
+    session.write_text("\n".join([*lines, "import time; get_ipython().run_cell('time.sleep(2)')", "%resmon stop"]))
+    ran = subprocess.run(
+        [sys.executable, "-m", "IPython", "--quick", "--colors=NoColor", str(session)],
+        capture_output=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "IPYTHONDIR": str(tmp_path)},
+    )
+    said = (ran.stdout + ran.stderr).decode(encoding)
+    assert "Error" not in said, said
+    for part in ("resmon 0.", "Hz", "it, done in", "needs a Jupyter front end", "estimated", "resmon: stopped"):
+        assert part in said, said
+    assert "time.sleep(2)" in said
 
 
 def test_autoloading_is_silent(shell: InteractiveShell) -> None:
