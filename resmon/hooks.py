@@ -84,9 +84,12 @@ class CellHooks(ast.NodeTransformer):
         self.monitor.on_close.remove(self.window_closed)
         self.shell.user_ns.pop(RUNS_NAME, None)
         self.live.close()
-        for running in self._stack:
-            running.cell.window.close()
-        self._stack.clear()
+        while self._stack:  # cells in which resmon is unloaded
+            running = self._stack.pop()
+            running.cell.window.notes.append("closed because resmon was unloaded")
+            self._close(running, None)
+            if running.options is not None:
+                self._finish(running, running.options)
         self.monitor.set_idle(idle=False)
 
     def cell_windows(self) -> list[Window]:
@@ -142,7 +145,10 @@ class CellHooks(ast.NodeTransformer):
             self.live.close_view(running.line)  # first: nothing may be written over the summary
         try:
             if options is not None:
-                self._finish(running, options)
+                try:
+                    self._finish(running, options)
+                except KeyboardInterrupt:  # too late for the work: what it cost is shown all the same
+                    self._finish(running, options)
             elif self.auto and (cell.window.closed_s or 0.0) - (cell.window.opened_s or 0.0) >= AUTO_AFTER_S:
                 measurement = cell.measurement
                 if measurement is not None:

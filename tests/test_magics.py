@@ -22,8 +22,10 @@ import resmon
 from resmon import process
 from resmon.monitor import Monitor
 from resmon.options import CELL_OPTIONS, WORDS
+from resmon.results import Measurement
 from resmon.sensors.host import HostSensor
 from resmon.testing import scripted_gpu
+from resmon.views import picture
 from tests.leftovers import hooks_of
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -168,6 +170,31 @@ def test_an_interrupt_reaches_the_cell_and_the_measurement(loaded: InteractiveSh
     measurement = loaded.user_ns["m"]
     assert measurement.error == "KeyboardInterrupt"
     assert 0.2 < measurement.duration_s < 10
+
+
+def test_an_interrupt_after_the_work_takes_no_summary_away(
+    loaded: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, draw = [], picture.timeline_png
+
+    def interrupted(m: Measurement) -> bytes | None:
+        drawn.append(m)
+        if len(drawn) == 1:
+            raise KeyboardInterrupt
+        return draw(m)
+
+    monkeypatch.setattr(picture, "timeline_png", interrupted)
+    said = run(loaded, "%%resmon it\nx = 1")
+    assert len(drawn) == 2
+    assert said.count("it, done in") == 1
+    assert "Error in callback" not in said
+
+
+def test_unloading_within_a_shown_cell_still_shows_what_it_cost(shell: InteractiveShell) -> None:
+    run(shell, "%load_ext resmon")
+    said = run(shell, "%%resmon it -o m\n%unload_ext resmon")
+    assert said.count("it, done in") == 1
+    assert shell.user_ns["m"].notes == ("closed because resmon was unloaded",)
 
 
 def test_a_stack_of_nested_executions_is_kept_apart(loaded: InteractiveShell) -> None:
