@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import resmon
+from resmon.clock import MonotonicClock
 from resmon.errors import ResmonWarning
 from resmon.monitor import Monitor
 from resmon.sensors.host import HostSensor
@@ -137,6 +138,14 @@ def test_a_forked_child_holds_nothing_and_may_measure_anew() -> None:
 def test_a_process_ends_promptly_and_quietly_with_a_running_monitor() -> None:
     ended = run_python("import resmon; resmon.get_monitor(); import time; time.sleep(0.2)")
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_the_wall_clock_is_right_after_the_machine_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, wall_s = MonotonicClock(), time.time
+    before = clock.wall(0.0)
+    assert clock.wall(0.0) == before
+    monkeypatch.setattr(time, "time", lambda: wall_s() + 3600.0)  # the monotonic clock stands still meanwhile
+    assert clock.wall(clock.now()).timestamp() == pytest.approx(wall_s() + 3600.0, abs=60.0)
 
 
 def test_the_history_of_the_last_seconds() -> None:
