@@ -10,6 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+MOVED_S = 1.0
+"""A wall clock that differs by more from the monotonic one was set, or the machine slept."""
+
 
 class Clock(Protocol):
     """What the monitor asks of a clock. ``threaded`` is False where somebody else drives the ticks."""
@@ -31,15 +34,14 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """``CLOCK_MONOTONIC``, with an offset to the wall clock taken once for display."""
+    """``CLOCK_MONOTONIC``, with an offset to the wall clock for display, which is kept until one of them was moved."""
 
     threaded = True
     now = staticmethod(time.monotonic)
     """The function itself: one call less for whoever asks on cold caches."""
 
     def __init__(self) -> None:
-        # To the microsecond, as it is written down: a replay then shows the same times.
-        self._offset_s = round(time.time() - time.monotonic(), 6)
+        self._offset_s = _wall_offset_s()
 
     @cached_property
     def boot(self) -> str:
@@ -49,7 +51,15 @@ class MonotonicClock:
             return hashlib.sha256(f"{platform.node()} {round(self._offset_s / 60)}".encode()).hexdigest()[:32]
 
     def wall(self, at_s: float) -> datetime:
+        offset_s = _wall_offset_s()
+        if abs(offset_s - self._offset_s) > MOVED_S:  # a laptop that sleeps: its monotonic clock stands still
+            self._offset_s = offset_s
         return datetime.fromtimestamp(at_s + self._offset_s, UTC)
+
+
+def _wall_offset_s() -> float:
+    """To the microsecond, as it is written down: a replay then shows the same times."""
+    return round(time.time() - time.monotonic(), 6)
 
 
 class Ticking(Protocol):

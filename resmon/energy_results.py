@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from resmon import units
@@ -58,18 +59,23 @@ class EnergyComponent:
         return cls(**{**data, "claim": None if claim is None else Claim(**claim)})
 
 
-def _check_factor(name: str, value: float) -> None:
-    if not isinstance(value, (int, float)):
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, (int, float, Real)):
         raise TypeError(f"{name} must be a number, not {value!r}")
+
+
+def _check_factor(name: str, value: float) -> None:
+    _check_number(name, value)
     if not 0 <= value < float("inf"):
         raise ValueError(f"{name} must be a finite number >= 0, not {value!r}")
 
 
 def _check_pue(pue: float | None) -> None:
-    if pue is not None:
-        _check_factor("pue", pue)
-        if pue < 1:
-            raise ValueError(f"pue is a ratio of at least 1, not {pue!r}")
+    if pue is None:
+        return
+    _check_number("pue", pue)
+    if not 1.0 <= pue < float("inf"):
+        raise ValueError(f"pue is a ratio of at least 1, not {pue!r}")
 
 
 @dataclass(frozen=True, slots=True)

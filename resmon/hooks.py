@@ -25,6 +25,7 @@ from resmon.results import Measurement
 from resmon.views import escape, text
 from resmon.views.line import LiveLine, on_terminal
 from resmon.views.live import Live
+from resmon.views.say import say, show
 from resmon.windows import Window, describe_error
 
 if TYPE_CHECKING:
@@ -83,9 +84,12 @@ class CellHooks(ast.NodeTransformer):
         self.monitor.on_close.remove(self.window_closed)
         self.shell.user_ns.pop(RUNS_NAME, None)
         self.live.close()
-        for running in self._stack:
-            running.cell.window.close()
-        self._stack.clear()
+        while self._stack:  # cells in which resmon is unloaded
+            running = self._stack.pop()
+            running.cell.window.notes.append("closed because resmon was unloaded")
+            self._close(running, None)
+            if running.options is not None:
+                self._finish(running, running.options)
         self.monitor.set_idle(idle=False)
 
     def cell_windows(self) -> list[Window]:
@@ -141,11 +145,14 @@ class CellHooks(ast.NodeTransformer):
             self.live.close_view(running.line)  # first: nothing may be written over the summary
         try:
             if options is not None:
-                self._finish(running, options)
+                try:
+                    self._finish(running, options)
+                except KeyboardInterrupt:  # too late for the work: what it cost is shown all the same
+                    self._finish(running, options)
             elif self.auto and (cell.window.closed_s or 0.0) - (cell.window.opened_s or 0.0) >= AUTO_AFTER_S:
                 measurement = cell.measurement
                 if measurement is not None:
-                    print(text.measurement_line(measurement))
+                    say(text.measurement_line(measurement))
         finally:
             if running.panel is not None:
                 self.live.close_view(running.panel)
@@ -200,7 +207,7 @@ class CellHooks(ast.NodeTransformer):
         if running.handle is not None:
             running.handle.update(bundle, raw=True)
         else:
-            display(bundle, raw=True)
+            show(bundle)
 
     def _summary(self, measurement: Measurement, running: _Running, runs: list[Measurement]) -> dict[str, str]:
         from resmon.views import summary
@@ -320,13 +327,13 @@ class CellHooks(ast.NodeTransformer):
     def show_session_panel(self, place: Any = None) -> bool:
         """The session's panel, made on first use, shown here or in ``place`` (a sidecar). False where there is none."""
         if getattr(self.shell, "kernel", None) is None:
-            print("resmon: the live panel needs a Jupyter front end. " + escape.plain(self.monitor.session_energy()))
+            say("resmon: the live panel needs a Jupyter front end. " + escape.plain(self.monitor.session_energy()))
             return False
         if self._session_panel is None or self._session_panel.comm is None:
             try:
                 self._session_panel = self.live.open_panel("session")
             except ImportError as error:
-                print(f"resmon: no live panel: {escape.plain(error)}. {_NO_WIDGETS}")
+                say(f"resmon: no live panel: {escape.plain(error)}. {_NO_WIDGETS}")
                 return False
         if place is None:
             display(self._session_panel)

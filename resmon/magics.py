@@ -19,6 +19,7 @@ from resmon.options import WORDS, completions, file_name, parse_cell_options, st
 from resmon.process import get_monitor
 from resmon.views import escape, reports
 from resmon.views.live import Live
+from resmon.views.say import say
 
 _loaded: weakref.WeakKeyDictionary[InteractiveShell, Extension] = weakref.WeakKeyDictionary()
 
@@ -83,7 +84,7 @@ class Extension:
         self.shell.Completer.custom_matchers.append(_complete)
         # Autoloaded extensions are loaded while no cell runs: nobody asked, so nothing is said.
         if self.shell.display_trap.is_active:
-            print(greeting(self.monitor))
+            say(greeting(self.monitor))
 
     def unload(self) -> list[str]:
         """Undo; returns the names of windows that were still open."""
@@ -110,7 +111,7 @@ class Extension:
                 given = f", not {' '.join(rest)!r}" if rest else ""
                 raise usage(f"auto takes on or off{given}")
             self.hooks.auto = rest == ["on"]
-            print(f"resmon: a line under every cell longer than 2 s: {rest[0]}")
+            say(f"resmon: a line under every cell longer than 2 s: {rest[0]}")
             return None
         if word == "record":
             self._record(file_name(line.split(maxsplit=1)[1].strip()) if rest else "")
@@ -125,9 +126,9 @@ class Extension:
         if path == "off":
             trace = self.monitor.end_trace()
             if trace is None:
-                print("resmon: no trace was being written")
+                say("resmon: no trace was being written")
             else:
-                print(f"resmon: {trace.notice or f'{trace.rows} rows in {trace.path}'}")
+                say(f"resmon: {trace.notice or f'{trace.rows} rows in {trace.path}'}")
             return
         try:
             self.monitor.record_trace(path)
@@ -135,7 +136,7 @@ class Extension:
             raise UsageError(f"%resmon record: {path} exists already; name another file") from None
         except (OSError, MonitorError) as error:
             raise UsageError(f"%resmon record: {path}: {getattr(error, 'strerror', None) or error}") from None
-        print(f"resmon: every raw reading goes to {path}; %resmon record off ends it")
+        say(f"resmon: every raw reading goes to {path}; %resmon record off ends it")
 
     def _panel(self) -> None:
         self.hooks.show_session_panel()
@@ -144,12 +145,12 @@ class Extension:
         try:
             from sidecar import Sidecar
         except ImportError:
-            print("resmon: docking needs sidecar: pip install sidecar, then reload the page. Here is the panel:")
+            say("resmon: docking needs sidecar: pip install sidecar, then reload the page. Here is the panel:")
             self.hooks.show_session_panel()
             return
         if self.hooks.show_session_panel(Sidecar(title="resmon", anchor="split-right")):
             # Nothing tells from here whether the front end has a side: in Notebook 7 the panel would be nowhere.
-            print("resmon: the panel is docked at the right; where nothing shows there (Notebook 7), use %resmon")
+            say("resmon: the panel is docked at the right; where nothing shows there (Notebook 7), use %resmon")
 
     def _cells(self) -> reports.Report:
         return reports.cells_report([cell for cell in self.hooks.cells if cell.state != "running"])
@@ -167,22 +168,22 @@ class Extension:
     def _stop(self) -> None:
         self.monitor.stop()
         self.live.state_changed()
-        print("resmon: stopped; %resmon start measures again")
+        say("resmon: stopped; %resmon start measures again")
 
     def _start(self) -> None:
         self.monitor.start()
         self.live.state_changed()
-        print(greeting(self.monitor))
+        say(greeting(self.monitor))
 
     def _status(self) -> None:
         sampler = self.monitor.sampler
         if not self.monitor.running:
-            print("resmon: stopped; %resmon start measures again")
+            say("resmon: stopped; %resmon start measures again")
             return
         started_s = self.monitor.started_s or 0.0
         span_s = self.monitor.clock.now() - started_s
         share = units.format_percent(sampler.overhead_s / span_s if span_s > 0 else None)
-        print(
+        say(
             f"resmon: running for {units.format_duration_words(span_s)}, {1 / self.monitor.interval_s:g} Hz, "
             f"{sampler.ticks} samples, {sampler.missed} missed, {share} of a core; {self.hooks.cells.total} cells, "
             f"energy so far: {escape.plain(self.monitor.session_energy())}"
@@ -235,4 +236,4 @@ def unload(shell: InteractiveShell) -> None:
     still_open = extension.unload()
     if still_open:
         names = ", ".join(repr(name) for name in still_open)
-        print(f"resmon: closed {len(still_open)} window(s) that measure() had left open: {names}")
+        say(f"resmon: closed {len(still_open)} window(s) that measure() had left open: {names}")

@@ -9,6 +9,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -56,7 +57,7 @@ class Monitor(Readings):
         record: bool | None = None,
         calibration: str | os.PathLike[str] | None = None,
     ) -> None:
-        if isinstance(interval_s, bool) or not isinstance(interval_s, (int, float)):
+        if isinstance(interval_s, bool) or not isinstance(interval_s, (int, float, Real)):
             raise TypeError(f"interval_s must be a number of seconds, not {interval_s!r}")
         if not MIN_INTERVAL_S <= interval_s <= MAX_INTERVAL_S:
             raise ValueError(

@@ -148,6 +148,7 @@ def completions(line: str) -> list[str]:
 
 
 _MAGIC_LINE = re.compile(r"%%resmon(?:[ \t](?P<line>.*))?$")
+_TIMING_LINE = re.compile(r"%%(time|timeit|prun)(\s|$)")
 
 
 def magic_line(first_line: str) -> str | None:
@@ -157,19 +158,23 @@ def magic_line(first_line: str) -> str | None:
 
 
 def split_cell(raw: str) -> tuple[CellOptions | None, str]:
-    """The options of a cell that begins with a valid ``%%resmon`` line, and its first line of code."""
+    """The options of a cell that begins with a valid ``%%resmon`` line, and its first line of code.
+
+    It may stand below ``%%time``: such a magic transforms its body as IPython does a cell, so that the line is gone.
+    """
     # Prompts that were copied along are gone before the magic is looked for.
     lines = [line for line in ipython_prompt(classic_prompt(raw.splitlines(keepends=True))) if line.strip()]
     if not lines:
         return None, ""
-    line = magic_line(lines[0].lstrip())
+    at = next((i for i, text in enumerate(lines) if _TIMING_LINE.match(text.lstrip()) is None), 0)
+    line = magic_line(lines[at].lstrip())
     if line is None:
         return None, lines[0].strip()
     try:
         options = parse_cell_options(line)
     except UsageError:
         return None, lines[0].strip()
-    return options, next((text.strip() for text in lines[1:]), "")
+    return options, next((text.strip() for text in lines[at + 1 :]), "")
 
 
 def strip_magic(lines: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
 from resmon import units
@@ -30,7 +31,7 @@ class track(Generic[T]):  # noqa: N801 - used as a function, like tqdm and range
 
     ``measurement`` is there once the loop has ended, also after ``break`` or an exception. An iterator made twice
     from the same object begins a new measurement. ValueError for ``items_per_step`` that is not positive, TypeError
-    for one that is no number.
+    for one that is no number, and for what cannot be iterated over.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class track(Generic[T]):  # noqa: N801 - used as a function, like tqdm and range
         monitor: Monitor | None = None,
         **tqdm_options: Any,
     ) -> None:
+        if not (hasattr(iterable, "__iter__") or hasattr(iterable, "__getitem__")):
+            raise TypeError(f"track takes what can be iterated over, such as range(100), not {iterable!r}")
         per_step = checked_items(items_per_step, "items_per_step")
         if not per_step:
             raise ValueError(f"items_per_step must be a finite number > 0, not {items_per_step!r}")
@@ -72,12 +75,11 @@ class track(Generic[T]):  # noqa: N801 - used as a function, like tqdm and range
 
         monitor = self._monitor or get_monitor()
         window = self._window = monitor.measure(self._name, items=0, items_unit=self._unit)
-        try:
+        total: int | None = None
+        with suppress(TypeError):
             total = len(self)
-        except TypeError:
-            total = None
         # The bar is moved by hand: one that iterates closes itself before the last figures are on it.
-        bar: tqdm[T] = tqdm(total=total, **{"unit": "step", "file": _stream(), **self._options})
+        bar: tqdm[T] = tqdm(**{"unit": "step", "file": _stream(), "total": total, **self._options})
         error: str | None = None
         steps = 0
         shown_s = time.monotonic()

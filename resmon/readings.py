@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import fields
+from numbers import Real
 
 from resmon.blocks import Row
 from resmon.boards import Boards
@@ -125,7 +126,7 @@ class Readings:
         """What was sampled in the last ``seconds``, or since the start. ValueError for a span that is not positive."""
         if seconds is None:
             return self._history.view()
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float, Real)):
             raise TypeError(f"seconds must be a number, not {seconds!r}")
         if not seconds > 0:
             raise ValueError(f"seconds must be positive, not {seconds!r}; without it the whole history is returned")

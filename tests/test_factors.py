@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from resmon.energy import CarbonIntensity, Factors, Price
@@ -72,6 +73,7 @@ def test_what_is_no_price_and_no_intensity_is_refused(monitor: Monitor, clock: M
         energy.cost("0.3")  # type: ignore[arg-type]  # what a user may well write
     with pytest.raises(TypeError, match=r"intensity is a resmon.energy.CarbonIntensity\(.*, not 300"):
         energy.co2_g(300)  # type: ignore[arg-type]
+    assert CarbonIntensity(np.int64(300), "the supplier's label", "DE", "2025").g_per_kwh == 300  # type: ignore[arg-type]
 
 
 def test_a_measurement_has_the_factors_of_its_time_and_keeps_them(monitor: Monitor, clock: ManualClock) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,8 +22,10 @@ import resmon
 from resmon import process
 from resmon.monitor import Monitor
 from resmon.options import CELL_OPTIONS, WORDS
+from resmon.results import Measurement
 from resmon.sensors.host import HostSensor
 from resmon.testing import scripted_gpu
+from resmon.views import picture
 from tests.leftovers import hooks_of
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -52,6 +57,32 @@ def test_loading_says_in_one_line_what_is_seen(shell: InteractiveShell) -> None:
     assert "memory" in said
     assert len(said.strip().splitlines()) == 1
     run(shell, "%unload_ext resmon")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_cannot_show_every_character_gets_what_it_can(encoding: str, tmp_path: Path) -> None:
+    """A whole session in a process of its own: loading, words of the magic, a summary, an unloading."""
+    session = tmp_path / "session.ipy"
+    lines = [
+        "%load_ext resmon",
+        "%resmon auto on",
+        "%resmon status",
+        "%resmon",
+        "get_ipython().run_cell('%%resmon it\\n1')",
+    ]
+    session.write_text("\n".join([*lines, "import time; get_ipython().run_cell('time.sleep(2)')", "%resmon stop"]))
+    ran = subprocess.run(
+        [sys.executable, "-m", "IPython", "--quick", "--colors=NoColor", str(session)],
+        capture_output=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "IPYTHONDIR": str(tmp_path)},
+    )
+    said = (ran.stdout + ran.stderr).decode(encoding)
+    assert "Error" not in said, said
+    for part in ("resmon 0.", "Hz", "it, done in", "needs a Jupyter front end", "estimated", "resmon: stopped"):
+        assert part in said, said
+    assert "time.sleep(2)" in said
 
 
 def test_autoloading_is_silent(shell: InteractiveShell) -> None:
@@ -104,6 +135,18 @@ def test_nested_magics_work(loaded: InteractiveShell) -> None:
     assert loaded.user_ns["total"] == 45
 
 
+@pytest.mark.parametrize("outer", ["%%time", "%%timeit -n1 -r1", "%%prun -q"])
+def test_below_a_magic_that_times_its_cell_it_is_that_of_the_whole_cell(loaded: InteractiveShell, outer: str) -> None:
+    said = run(loaded, f"{outer}\n%%resmon it -o m\ntotal = sum(range(10))")
+    assert said.count("it, done in") == 1
+    assert loaded.user_ns["m"].name == "it"
+
+
+def test_text_that_only_looks_like_it_is_left_alone(loaded: InteractiveShell, tmp_path: Path) -> None:
+    said = run(loaded, f"%%writefile {tmp_path}/cell.ipy\n%%resmon it\nx = 1")
+    assert "done in" not in said
+
+
 def test_one_traceback_that_names_the_line_the_user_sees(loaded: InteractiveShell) -> None:
     said = run(loaded, "%%resmon\na = 1\nb = a / 0", fails=True)
     assert said.count("Traceback (most recent call last)") == 1
@@ -127,6 +170,31 @@ def test_an_interrupt_reaches_the_cell_and_the_measurement(loaded: InteractiveSh
     measurement = loaded.user_ns["m"]
     assert measurement.error == "KeyboardInterrupt"
     assert 0.2 < measurement.duration_s < 10
+
+
+def test_an_interrupt_after_the_work_takes_no_summary_away(
+    loaded: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, draw = [], picture.timeline_png
+
+    def interrupted(m: Measurement) -> bytes | None:
+        drawn.append(m)
+        if len(drawn) == 1:
+            raise KeyboardInterrupt
+        return draw(m)
+
+    monkeypatch.setattr(picture, "timeline_png", interrupted)
+    said = run(loaded, "%%resmon it\nx = 1")
+    assert len(drawn) == 2
+    assert said.count("it, done in") == 1
+    assert "Error in callback" not in said
+
+
+def test_unloading_within_a_shown_cell_still_shows_what_it_cost(shell: InteractiveShell) -> None:
+    run(shell, "%load_ext resmon")
+    said = run(shell, "%%resmon it -o m\n%unload_ext resmon")
+    assert said.count("it, done in") == 1
+    assert shell.user_ns["m"].notes == ("closed because resmon was unloaded",)
 
 
 def test_a_stack_of_nested_executions_is_kept_apart(loaded: InteractiveShell) -> None:

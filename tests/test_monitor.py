@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import resmon
+from resmon.clock import MonotonicClock
 from resmon.errors import ResmonWarning
 from resmon.monitor import Monitor
 from resmon.sensors.host import HostSensor
@@ -64,6 +66,11 @@ def test_an_interval_that_cannot_be_kept_is_refused(wrong: float) -> None:
 def test_an_interval_is_a_number(wrong: object) -> None:
     with pytest.raises(TypeError, match="must be a number of seconds"):
         Monitor(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [np.int64(1), np.float32(1), np.float64(1)])
+def test_an_interval_may_be_a_number_of_numpys(given: float) -> None:
+    assert Monitor(given).interval_s == 1.0
 
 
 def test_a_second_monitor_warns_and_both_measure() -> None:
@@ -133,11 +140,20 @@ def test_a_process_ends_promptly_and_quietly_with_a_running_monitor() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_the_wall_clock_is_right_after_the_machine_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, wall_s = MonotonicClock(), time.time
+    before = clock.wall(0.0)
+    assert clock.wall(0.0) == before
+    monkeypatch.setattr(time, "time", lambda: wall_s() + 3600.0)  # the monotonic clock stands still meanwhile
+    assert clock.wall(clock.now()).timestamp() == pytest.approx(wall_s() + 3600.0, abs=60.0)
+
+
 def test_the_history_of_the_last_seconds() -> None:
     clock = ManualClock()
     with Monitor(0.5, sensors=[scripted_host()], clock=clock) as monitor:
         clock.advance(60.0)
         assert len(monitor.history(10)) == 21
+        assert len(monitor.history(np.int64(10))) == 21  # type: ignore[arg-type]  # its arithmetic may give one
         with pytest.raises(ValueError, match="seconds must be positive, not 0"):
             monitor.history(0)
         with pytest.raises(TypeError, match="seconds must be a number, not '5'"):

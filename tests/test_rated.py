@@ -21,6 +21,12 @@ from resmon.sensors.host import HostSensor
 from resmon.sensors.rated import RatedPower, RatedSensor, modelled_power_w, rated_power
 
 
+@pytest.mark.parametrize("wrong", [("300", 0.5, 1), (300, None, 1), (300, 0.5, "1 s"), (["300"], [0.5], 1)])
+def test_what_is_no_number_is_refused_by_name(wrong: tuple[Any, Any, Any]) -> None:
+    with pytest.raises(TypeError, match=r"(power_w|utilization|duration_s) must be a number, not "):
+        rated_energy_j(*wrong)
+
+
 def test_the_worked_example_is_exact() -> None:
     assert rated_energy_j([300, 100, 20], [0.8, 0.5, 0.2], 3600) == 294 * 3600
     assert [rated_energy_j(p, u, 3600) / 3600 for p, u in ((300, 0.8), (100, 0.5), (20, 0.2))] == [240, 50, 4]

@@ -74,7 +74,8 @@ def test_everything_is_said_in_words_in_html_and_in_text() -> None:
 def test_the_html_wears_the_theme_and_needs_nothing_from_elsewhere() -> None:
     found = page(measurement(gpus=2))
     assert found.tags <= {"div", "b", "table", "thead", "tbody", "tr", "th", "td", "img"}
-    assert {name for name, _ in found.attributes} <= {"style", "scope", "aria-label", "src", "alt", "width"}
+    assert {name for name, _ in found.attributes} <= {"class", "style", "scope", "aria-label", "src", "alt", "width"}
+    assert set(found.all("class")) == {"mathjax_ignore tex2jax_ignore"}
     for style in found.all("style"):
         for declaration in filter(None, style.split(";")):
             name, value = declaration.split(":", 1)

@@ -92,6 +92,17 @@ def test_items_per_step_must_be_positive(wrong: float) -> None:
         resmon.track([], items_per_step="64")  # type: ignore[arg-type]  # what a user may well write
 
 
+def test_what_cannot_be_iterated_is_refused_before_a_bar_is_shown() -> None:
+    with pytest.raises(TypeError, match=r"track takes what can be iterated over, such as range\(100\), not 100"):
+        resmon.track(100)  # type: ignore[arg-type]  # what a user may well write
+
+
+def test_the_total_of_a_generator_can_be_given(monitor: tuple[Monitor, ManualClock]) -> None:
+    out = io.StringIO()
+    assert list(resmon.track((i for i in range(3)), total=3, monitor=monitor[0], file=out)) == [0, 1, 2]
+    assert "3/3" in out.getvalue()
+
+
 def test_in_a_notebook_the_bar_is_text_that_stays() -> None:
     cell = "import resmon\nfor _ in resmon.track(range(3), items_unit='images'):\n    pass"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])

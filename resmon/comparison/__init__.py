@@ -12,7 +12,7 @@ from resmon.comparison.rows import ComparedRow, compared
 from resmon.comparison.tables import table_of
 from resmon.results import Measurement
 from resmon.views import table
-from resmon.views.escape import markup
+from resmon.views.escape import NO_MATHEMATICS, markup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ class Comparison:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         notes = "".join(
-            f'<div style="margin:4px 0 0;font-size:13px;line-height:18px">Note: {markup(note)}</div>'
+            f'<div {NO_MATHEMATICS} style="margin:4px 0 0;font-size:13px;line-height:18px">Note: {markup(note)}</div>'
             for note in self.notes
         )
         return {"text/plain": str(self), "text/html": table.to_html(*table_of(self.rows), caption="Comparison") + notes}

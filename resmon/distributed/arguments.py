@@ -7,6 +7,7 @@ import math
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from resmon.distributed.engines import is_place
@@ -77,9 +78,9 @@ def check(fn: object, backend: object, on: object, timeout_s: object) -> None:
     if backend is not None and (not isinstance(backend, str) or not backend):
         raise TypeError(f'backend must be None, "nccl", "gloo" or another of torch.distributed, not {backend!r}')
     if timeout_s is not None:
-        if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
+        if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float, Real)):
             raise TypeError(f"timeout_s must be a number of seconds or None, not {timeout_s!r}")
-        if not 0 < timeout_s < math.inf:
+        if not 0 < float(timeout_s) < math.inf:
             raise ValueError(f"timeout_s must be a number of seconds above 0, or None for no limit, not {timeout_s!r}")
     _check_place(on)
     if RUN in os.environ or "TORCHELASTIC_RUN_ID" in os.environ:

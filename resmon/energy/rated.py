@@ -17,10 +17,14 @@ def rated_energy_j(power_w: float | Sequence[float], utilization: float | Sequen
     Utilisation is not power: this is an estimate, which the caller labels as one.
 
     Raises ValueError naming the value: a power or duration that is negative or not finite, a utilisation outside
-    0-1, or sequences of different lengths.
+    0-1, or sequences of different lengths; TypeError for what is no number.
     """
     powers = _values(power_w)
     shares = _values(utilization)
+    for name, values in (("power_w", powers), ("utilization", shares), ("duration_s", (duration_s,))):
+        for value in values:
+            if not hasattr(value, "__float__"):
+                raise TypeError(f"{name} must be a number, not {value!r}")
     if len(powers) != len(shares):
         raise ValueError(f"{len(powers)} values of power_w do not match {len(shares)} of utilization")
     for power in powers:
@@ -34,7 +38,7 @@ def rated_energy_j(power_w: float | Sequence[float], utilization: float | Sequen
     return sum(power * share for power, share in zip(powers, shares, strict=True)) * duration_s
 
 
-def _values(given: float | Sequence[float]) -> Sequence[float]:
-    if isinstance(given, (int, float)):
-        return (given,)
-    return given if hasattr(given, "__len__") else (cast(float, given),)  # not every number of NumPy's is a float
+def _values(given: object) -> Sequence[float]:
+    if hasattr(given, "__len__") and not isinstance(given, str):
+        return cast(Sequence[float], given)
+    return (cast(float, given),)

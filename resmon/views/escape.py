@@ -9,6 +9,12 @@ import html
 import re
 import unicodedata
 
+NO_MATHEMATICS = 'class="mathjax_ignore tex2jax_ignore"'
+"""An attribute for what surrounds :func:`markup`: notebooks read the ``$`` of any HTML output as mathematics.
+
+The second word is for MathJax 2, in exported pages.
+"""
+
 _ESCAPE_SEQUENCE = re.compile(
     r"""
     (?: \x1b\[ | \x9b ) [0-?]* [ -/]* [@-~]       # CSI: colours, cursor, clearing

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from resmon.ranks import RankUse
 from resmon.results import Measurement
 from resmon.views import content, picture, rank_table, table, text, timeline
-from resmon.views.escape import markup
+from resmon.views.escape import NO_MATHEMATICS, markup
 
 _BOX = "font-variant-numeric:tabular-nums lining-nums;font-size:13px;line-height:18px;max-width:940px;padding:2px 0"
 _HEADLINE = "display:inline-block;vertical-align:bottom;margin:0 30px 10px 0"
@@ -41,7 +41,7 @@ def _html(m: Measurement, title: str | None, number: int | None) -> str:
         *(f'<div style="margin:4px 0 0">{markup(remark)}</div>' for remark in content.remarks(m)),
         f'<div style="margin:8px 0 0;{_MUTED}">{markup(content.footer(m))}</div>',
     ]
-    return f'<div style="{_BOX}">{"".join(parts)}</div>'
+    return f'<div {NO_MATHEMATICS} style="{_BOX}">{"".join(parts)}</div>'
 
 
 def _headline(headline: content.Headline) -> str:

@@ -75,7 +75,7 @@ def to_html(columns: Sequence[Column], rows: Sequence[Row], *, caption: str = ""
     )
     label = f' aria-label="{escape.markup(caption)}"' if caption else ""
     return (
-        '<div style="overflow-x:auto;max-width:100%">'
+        f'<div {escape.NO_MATHEMATICS} style="overflow-x:auto;max-width:100%">'
         f'<table{label} style="border-collapse:collapse;border:none;margin:0;{_TABLE}">'
         f'<thead style="border:none"><tr style="background:transparent;border:none">{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"

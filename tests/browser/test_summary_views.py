@@ -72,3 +72,20 @@ def test_it_shows_in_an_exported_page(browser: Browser) -> None:
             assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0, name
     finally:
         context.close()
+
+
+def test_no_name_becomes_mathematics(open_notebook: OpenNotebook) -> None:
+    named = r"""import resmon
+with resmon.measure("from $5 to $6") as window:
+    sum(range(100_000))
+resmon.compare([window, window], names=["$x$", r"\\(y\\)"])"""
+    typeset = "from IPython.display import HTML\nHTML('<p>$z$</p>')"
+    cells = ["%load_ext resmon", "%%resmon 'from $5 to $6'\n'$x$' + 'a'", "%resmon cells", named, typeset]
+    notebook = open_notebook(cells)
+    notebook.run_all()
+    formulas = "mjx-container"
+    expect(notebook.output(4).locator(formulas)).to_have_count(1)
+    notebook.wait_until_idle()
+    for cell, said in ((1, "from $5 to $6"), (2, "from $5 to $6"), (3, "$x$")):
+        shown = notebook.wait_output(cell, said)
+        assert shown.locator(formulas).count() == 0, shown.inner_text()

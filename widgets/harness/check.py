@@ -279,6 +279,18 @@ def no_horizontal_scroll(page: Page) -> None:
 
 
 @check
+def header_figures_are_whole(page: Page) -> None:
+    """The time and the rate of a cell with a long title, or of one that failed, are whole and beside the buttons."""
+    for scene in ("long", "failed"):
+        for width in WIDTHS:
+            mount(page, scene, width=width)
+            page.wait_for_function("() => document.querySelector('.rm-throughput')?.textContent.endsWith('/s')")
+            page.wait_for_timeout(300)  # until the panel knows its width
+            cut = page.evaluate("window.harness.cutFigures()")
+            assert not cut, (scene, width, cut)
+
+
+@check
 def main_thread(page: Page) -> None:
     """The main thread's CPU time is told for eight GPUs at 4 Hz (a figure, no verdict)."""
     mount(page, "eight")

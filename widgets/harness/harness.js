@@ -25,6 +25,17 @@ window.harness = {
       .filter((el) => el.getBoundingClientRect().right > root.right - 6 || el.getBoundingClientRect().left < root.left + 6)
       .map((el) => `${el.className} ${el.textContent}`);
   },
+  /** The figures of the header that do not show whole: an ellipsis in them would make another number. */
+  cutFigures() {
+    const buttons = document.querySelector(".resmon .rm-toolbar").getBoundingClientRect();
+    return [...document.querySelectorAll(".resmon :is(.rm-elapsed, .rm-throughput)")].filter((el) => {
+      const text = document.createRange();
+      text.selectNodeContents(el);
+      const [box, inner] = [el.getBoundingClientRect(), text.getBoundingClientRect()];
+      const under = inner.right > buttons.left && inner.top < buttons.bottom && inner.bottom > buttons.top;
+      return inner.width > box.width + 0.01 || under;
+    }).map((el) => `${el.className} ${el.textContent}`);
+  },
   /** Place and size of everything that must stand still. */
   boxes() {
     const still = ".rm-meter, .rm-bar, .rm-energy-row, .rm-rate, .rm-rank td, .rm-plot, .rm-footer, .rm-button";

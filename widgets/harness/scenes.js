@@ -160,6 +160,10 @@ export const SCENES = {
   } }),
   gone: () => ({ ...twoGpus(), then: (model) => model.emit("comm:close") }),
   young: () => twoGpus({ span: 12, rows: 20, cellList: [{ id: 1, number: 1, title: "import torch", t0: NOW - 12, t1: null, state: "running", error: null, items_unit: null }] }),
+  long: () => twoGpus({
+    over: { "cell.items_per_s": 123_456 },
+    cellList: [{ id: 1, number: 1234, title: "a title that is far too long for any header, epoch 12 of 300", t0: NOW - 4002, t1: null, state: "running", error: null, items_unit: "samples" }],
+  }),
   ranks: () => ranked(each(8, rank, EVEN)),
   straggler: () => ranked(each(8, rank), { straggler: STRAGGLER }),
   ranks4: () => ranked(each(4, rank)),
