@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from resmon.energy.edges import Calibration
 from resmon.energy.intervals import Z_95
+from resmon.private_files import xdg_directory
 from resmon.results import EnergyComponent
 
 STORE_VERSION: Final = 1
@@ -38,7 +39,7 @@ def cache_directory() -> Path:
         return Path(os.environ.get("LOCALAPPDATA") or Path.home()) / "resmon" / "cache"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "resmon"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resmon"
+    return (xdg_directory("XDG_CACHE_HOME") or Path.home() / ".cache") / "resmon"
 
 
 # ------------------------------------------------------------- how counters move, kept between sessions

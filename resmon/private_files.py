@@ -16,14 +16,20 @@ def record_directory() -> Path:
     chosen = os.environ.get("RESMON_RECORD_DIR")
     if chosen:
         return Path(chosen)
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and os.path.isdir(runtime):
-        return Path(runtime) / "resmon"
+    runtime = xdg_directory("XDG_RUNTIME_DIR")
+    if runtime is not None and runtime.is_dir():
+        return runtime / "resmon"
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "resmon"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "resmon"
-    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "resmon"
+    return (xdg_directory("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "resmon"
+
+
+def xdg_directory(variable: str) -> Path | None:
+    """What an XDG variable names; None where it is unset, or empty or relative, which counts as unset there."""
+    path = Path(os.environ.get(variable) or ".")
+    return path if path.is_absolute() else None
 
 
 _NETWORK_FILESYSTEMS = {

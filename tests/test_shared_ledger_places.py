@@ -6,12 +6,14 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from resmon import SharedLedger, private_files, shared_ledger
+from resmon.calibration import cache_directory
 from resmon.errors import LedgerError, ResmonWarning
 from tests.ledgers import start, total
 from tests.test_ledger import component
@@ -135,3 +137,18 @@ def test_a_full_disk_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert ledger.energy.total_j == 100.0
     assert ledger.add(component(10, 20)) == pytest.approx(300.0)
     assert total(path) == pytest.approx(400.0)
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="these name their places themselves")
+@pytest.mark.parametrize("named", ["", "resmon-here"], ids=["empty", "relative"])
+def test_an_xdg_variable_that_is_empty_or_relative_counts_as_unset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RESMON_RECORD_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for variable in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, named)
+    (tmp_path / "resmon-here").mkdir()
+    assert private_files.record_directory() == tmp_path / "home/.local/state/resmon"
+    assert cache_directory() == tmp_path / "home/.cache/resmon"
