@@ -1,6 +1,7 @@
 """Runs the built panel in a real browser and checks what only a browser shows: ``python widgets/harness/check.py``.
 
-Prints one line per check; exits with 1 if any failed.
+Prints one line per check; exits with 1 if any failed. Names choose among the checks; ``--untimed`` leaves out those of
+how soon or how often something comes.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from playwright.sync_api import Page, sync_playwright
 sys.path.insert(0, str(Path(__file__).parent))
 import check_ranks  # noqa: F401 - it adds its checks to the list
 from browser import launch, open_page
-from checks import CHECKS, ROOT, check, feed, mount, rows
+from checks import CHECKS, ROOT, TIMED, check, feed, mount, rows, timed
 from serve import serving
 
 WIDTHS = (240, 300, 380, 419, 420, 500, 539, 540, 600, 639, 640, 700, 759, 760, 860, 1000, 1600)
 
 
-@check
+@timed
 def paints_each_row(page: Page) -> None:
     """Rows at 2 Hz are all painted."""
     mount(page, "two")
@@ -31,7 +32,7 @@ def paints_each_row(page: Page) -> None:
     assert rows(page) - before == 8, rows(page) - before
 
 
-@check
+@timed
 def paints_at_most_four_a_second(page: Page) -> None:
     """Rows at 20 Hz are painted at most four times a second."""
     mount(page, "two")
@@ -55,7 +56,7 @@ def names_stay_whole(page: Page) -> None:
         assert not cut, (width, cut)
 
 
-@check
+@timed
 def text_changes_at_most_twice_a_second(page: Page) -> None:
     """At 20 Hz the digits change at most twice a second."""
     mount(page, "two")
@@ -67,7 +68,7 @@ def text_changes_at_most_twice_a_second(page: Page) -> None:
     assert 1 <= changes <= 4 * took + 2, (changes, took)  # a text change is up to two records
 
 
-@check
+@timed
 def latency_is_told(page: Page) -> None:
     """The root tells when the newest row was painted, within 50 ms of its arrival."""
     mount(page, "two")
@@ -290,7 +291,7 @@ def header_figures_are_whole(page: Page) -> None:
             assert not cut, (scene, width, cut)
 
 
-@check
+@timed
 def main_thread(page: Page) -> None:
     """The main thread's CPU time is told for eight GPUs at 4 Hz (a figure, no verdict)."""
     mount(page, "eight")
@@ -324,11 +325,12 @@ def main_thread(page: Page) -> None:
 def main() -> int:
     """Run all checks, each in a page of its own; the number of failures."""
     failures = 0
-    only = set(sys.argv[1:])
+    untimed = "--untimed" in sys.argv
+    only = {name for name in sys.argv[1:] if name != "--untimed"}
     with serving() as address, sync_playwright() as play:
         browser = launch(play)
         for f in CHECKS:
-            if only and f.__name__ not in only:
+            if (only and f.__name__ not in only) or (untimed and f in TIMED):
                 continue
             complaints: list[str] = []
             context = browser.new_context(viewport={"width": 1000, "height": 1100}, timezone_id="UTC")

@@ -8,6 +8,8 @@ from playwright.sync_api import Page
 
 Check = Callable[[Page], None]
 CHECKS: list[Check] = []
+TIMED: list[Check] = []
+"""Those of them that a machine with other work to do may fail."""
 ROOT = "document.querySelector('.resmon')"
 
 
@@ -15,6 +17,12 @@ def check(f: Check) -> Check:
     """Register a check; its first line of docstring is what it claims."""
     CHECKS.append(f)
     return f
+
+
+def timed(f: Check) -> Check:
+    """Register a check of how soon or how often something comes."""
+    TIMED.append(f)
+    return check(f)
 
 
 def mount(page: Page, scene: str, **options: int) -> None:
