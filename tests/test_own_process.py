@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from resmon.sensors.own_process import own_process
+from resmon.sensors.own_process import SLOW_S, own_process
 from resmon.sensors.process_files import PAGE
 from tests.fake_root import V2_MOUNT, write
 from tests.ranks import environment
@@ -52,7 +52,7 @@ def test_the_wait_for_memory_is_that_of_the_nearest_cgroup_that_tells(
     try:
         assert process.read(1.0).memory_wait_s == pytest.approx(0.0 if waited_s == waited_s else math.nan, nan_ok=True)
         write(tmp_path, {name: str(content).replace("2000000", "5500000") for name, content in files.items()})
-        assert process.read(2.0).memory_wait_s == pytest.approx(waited_s, nan_ok=True)
+        assert process.read(1.0 + SLOW_S).memory_wait_s == pytest.approx(waited_s, nan_ok=True)
     finally:
         process.close()
 
@@ -142,7 +142,7 @@ def test_what_a_look_at_the_children_takes_does_not_count_twice() -> None:
     try:
         times_s = [process.read(0.0).cpu_time_s]
         tree.read = look
-        times_s += [process.read(at_s).cpu_time_s for at_s in (0.5, 1.0, 1.5)]
+        times_s += [process.read(at_s).cpu_time_s for at_s in (0.5 * SLOW_S, SLOW_S, 1.5 * SLOW_S)]
     finally:
         process.close()
     assert times_s == sorted(times_s)

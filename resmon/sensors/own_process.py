@@ -9,12 +9,12 @@ from typing import NamedTuple, Protocol
 from resmon.facts import HOST
 from resmon.sensors.base import NAN
 
-SLOW_S = 1.0
+SLOW_S = 2.0
 """How old the part of the children may be, and what the process waited for: it is read beside work on cold caches."""
 
 
 class ProcessReading(NamedTuple):
-    """NaN for what is unknown. The part of the descendants and the two waits are as of a second ago at most.
+    """NaN for what is unknown. The part of the descendants and the two waits are as of two seconds ago at most.
 
     ``cpu_wait_s`` is how long the main thread was ready to run and had no core. ``memory_wait_s`` is how long, since
     this process was first read, some process of its cgroup (where that is not told, of the machine) waited for memory
