@@ -26,6 +26,9 @@ from resmon.writers import Writers
 log = logging.getLogger("resmon")
 
 
+MOST = 1e30
+"""A reading of more, in whatever unit, is none: it fits neither the history nor a trace."""
+
 Taken = tuple[Plan, float, Sequence[object], float, float, int]
 """One tick: its plan, when it was, its parts, the longest stretch to integrate over (s), the CPU time of resmon itself
 (s), missed ticks. A part is :class:`Ready` values, what ``parse`` makes values of, or the error that reading ended
@@ -146,6 +149,10 @@ class Intake:
                 continue
             if len(found) != width:
                 values += self._failed(sensor, width, f"gave {len(found)} values for {width} channels")
+                continue
+            # Not of one that can put off parsing: those are the host's own, and read at every tick.
+            if parse is None and (beyond := [value for value in found if value > MOST or value < -MOST]):
+                values += self._failed(sensor, width, f"gave {beyond[0]!r}, which no reading can be")
                 continue
             values += found
             if self.failures:

@@ -48,7 +48,7 @@ def known(value: float | None) -> TypeGuard[float]:
 def format_measured(value_j: float | None, low_j: float | None, high_j: float | None) -> str:
     """Measured joules, ``156 ± 12 kJ``.
 
-    U is the larger of the two half-widths, so that ``value ± U`` always contains the interval; it is rounded up
+    U is the larger of the two half-widths, so that ``value ± U`` holds the interval before both are rounded: U up
     to one significant digit (two where it starts with 1 or 2) and the value to the same place, but at least
     to one digit. Where U is as large as the value the ends are written instead: ``20 [0, 3100] J``. Below 0.1 J only
     the upper end is told: ``< 0.1 J``. Without an interval: three digits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import resmon
 from resmon.facts import SensorStatus
 from resmon.monitor import Monitor
 from resmon.testing import ScriptedSensor, scripted_gpu, scripted_host
@@ -87,6 +89,28 @@ class Late(ScriptedSensor):
 
     def discover(self) -> None:
         self.found.wait(30.0)
+
+
+@pytest.mark.parametrize("reading", [math.inf, -math.inf, 1e308])
+def test_a_reading_that_is_no_number_of_anything_is_unknown_and_traces_go_on(tmp_path: Path, reading: float) -> None:
+    wild, path = [False], tmp_path / "run.ndjson"
+    gpu = scripted_gpu(0, power_w=lambda _: reading if wild[0] else 100.0)
+    with Monitor(0.02, sensors=[gpu]) as monitor:
+        assert monitor.sampler.read_now(5.0)
+        monitor.record_trace(path)
+        wild[0] = True
+        with monitor.measure() as window:
+            assert eventually(lambda: "which no reading can be" in str([s.cause for s in monitor.sensors]))
+        assert window.measurement is not None
+        wild[0] = False
+        assert eventually(lambda: monitor.sampler.read_now(1.0) and not monitor.sampler.failures)
+        trace = monitor.end_trace()
+        assert trace is not None
+        assert not trace.notice
+        rows = [line for line in path.read_text("utf-8").splitlines() if "100.0" in line]
+        assert len(rows) >= 2
+    with resmon.replay(path) as again:
+        assert again.play().duration_s > 0
 
 
 def test_slow_discovery_delays_nobody_and_the_device_appears() -> None:
