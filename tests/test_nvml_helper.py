@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.driver import Hang, Script, gpus, play
-from tests.driver.library import PREAMBLE, ROOT, environment
+from tests.driver.playing import PREAMBLE, ROOT, environment
 from tests.driver.reading import REMOTE_READING
 from tests.helpers_of_gpus import gone, hanging, served_by
 

@@ -88,7 +88,7 @@ class Process:
             return None
 
     def find_clock(self) -> None:
-        """Use the kernel's clock, a fifth of the cost of ``stat``, where it says what that said in ``update``."""
+        """Use the kernel's clock, a ninth of the cost of ``stat``, where it says what that said in ``update``."""
         clock = ~self.pid << 3 | _CPUCLOCK_SCHED
         try:
             if abs(time.clock_gettime(clock) - self._stat_s) < _SAME_S:

@@ -7,7 +7,7 @@
     subprocess.Popen([...], env=environment(path))                   # a kernel, a server, another tool
 """
 
-from tests.driver.library import build, environment, play
+from tests.driver.playing import build, environment, play
 from tests.driver.profiles import Constant, Profile, Square, Steps
 from tests.driver.script import (
     GIB,
