@@ -14,6 +14,7 @@ from typing import IO
 
 import pytest
 
+from resmon.sensors import process_sizes
 from resmon.sensors.process_files import Process
 from resmon.sensors.process_tree import ProcessTree, Taken
 from tests.fake_root import process_files, write
@@ -68,10 +69,13 @@ def worker() -> Iterator[Worker]:
 
 @contextmanager
 def tree_of_this_process() -> Iterator[ProcessTree]:
+    """However slow the machine is, the proportional sizes are read at once and need no more reads soon."""
     tree = ProcessTree(KernelFiles(), "/proc", None)
     tree.open(b"0")
     try:
-        yield tree
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(process_sizes, "_SLICE_S", 1e9)
+            yield tree
     finally:
         tree.close()
 

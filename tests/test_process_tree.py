@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from resmon.sensors import process_sizes
 from resmon.sensors.process_tree import ProcessTree
 from tests.fake_root import process_files, write
 
@@ -35,10 +36,13 @@ def descriptors() -> list[int]:
 
 @contextmanager
 def opened(proc: Path | str, pid: int | None, max_kept: int | None = None) -> Iterator[ProcessTree]:
+    """However slow the machine is, a pass over the proportional sizes ends in the read that began it."""
     tree = ProcessTree(KernelFiles(), str(proc), pid, max_kept)
     tree.open()
     try:
-        yield tree
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(process_sizes, "_SLICE_S", 1e9)
+            yield tree
     finally:
         tree.close()
 

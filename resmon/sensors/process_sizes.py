@@ -64,15 +64,17 @@ class ProportionalSizes:
             self._done = []
             self._cost_s = 0.0
         deadline = time.perf_counter() + _SLICE_S
-        while self._queue and time.perf_counter() < deadline:
+        while True:  # one at least, however late this thread is
             process, place = self._queue.pop()
             started = time.thread_time()
             pss, cow = read_pss(self._files, place)
             self._cost_s += time.thread_time() - started
             if pss >= 0:
                 self._done.append((process, pss, cow))
-        if self._queue:
-            return
+            if not self._queue:
+                break
+            if time.perf_counter() >= deadline:
+                return
         for process, pss, cow in self._done:
             process.pss_bytes = float(pss)
             process.cow_bytes = cow

@@ -109,8 +109,12 @@ class NotebookPage:
 
     def save(self) -> nbformat.NotebookNode:
         """Save, and return the notebook as it is now on the disk."""
-        self.execute("docmanager:save")
-        self.wait_until(f"() => !{CURRENT}.context.model.dirty")
+        # The end of the saving itself: a notebook that had nothing to save is "not dirty" while its file is written.
+        self.page.evaluate(
+            "() => { window.saved = false;"
+            " window.jupyterapp.commands.execute('docmanager:save').then(() => { window.saved = true; }); }"
+        )
+        self.wait_until("() => window.saved")
         notebook: nbformat.NotebookNode = nbformat.read(self.server.root / self.path, as_version=4)
         return notebook
 
