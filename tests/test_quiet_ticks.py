@@ -114,6 +114,53 @@ def test_ticks_with_children_go_by_clocks_only_where_these_are_theirs(
         host.sensor.close()
 
 
+def test_the_memory_of_a_child_is_read_only_when_it_has_run_since() -> None:
+    grow = (
+        "import sys\nheld = []\nfor line in sys.stdin: held.append(bytes(range(256)) * (100 << 12)); print(flush=True)"
+    )
+    host = Ticking()
+    read: list[int] = []
+    try:
+        with subprocess.Popen([sys.executable, "-c", grow], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+
+            def grown() -> None:
+                child.stdin.write(b"\n")  # type: ignore[union-attr]
+                child.stdin.flush()  # type: ignore[union-attr]
+                child.stdout.readline()  # type: ignore[union-attr]
+
+            grown()
+            for _ in range(20):
+                host.tick()
+            assert isinstance(host.sensor._reads, LinuxHost)
+            files = host.sensor._reads._files
+            read_file = files.read
+
+            def counted(fd: int) -> bytes:
+                read.append(fd)
+                return read_file(fd)
+
+            host.step_s = 0.2  # what is due seldom is not now
+            (process,) = host.sensor._reads.tree._kept
+            statm = process.statm
+            files.read = counted
+            before = host.tick()["memory_tree_bytes"]
+            for _ in range(100):  # until two ticks in a row in which nothing was started on this machine
+                read.clear()
+                assert abs(host.tick()["memory_tree_bytes"] - before) < 20 << 20
+                if statm not in read:
+                    break
+            else:
+                pytest.fail("it was read in every tick")
+            grown()
+            assert host.tick()["memory_tree_bytes"] - before > 80 << 20
+            assert statm in read
+            child.stdin.close()
+    finally:
+        host.sensor.close()
+
+
 CHANGE = st.tuples(
     st.sampled_from([0.5, 0.5, 0.5, 0.5, 45.0]),
     st.integers(0, 50),  # busy

@@ -67,7 +67,9 @@ class LinuxHost:
         "_pid",
         "_proc",
         "_quick",
+        "_ran",
         "_root",
+        "_sizes",
         "_slower",
         "_stat",
         "_stat_s",
@@ -116,6 +118,8 @@ class LinuxHost:
 
         self._stat_s = float("-inf")
         self._quick = _NOT_QUICK
+        self._ran: list[float] = []  # the clocks of the children when their memory, `_sizes`, was read
+        self._sizes: list[bytes] = []
         self._mark = b""
         self._text = b""
         self._values = [NAN] * (_HOST_VALUES + len(self.cores))
@@ -193,11 +197,18 @@ class LinuxHost:
         tree: TakenTree = (time.process_time() + waited_s, read(statm), (), (), ())
         if statms:
             try:
-                tree = *tree[:2], [_clock(clock) for clock in clocks], [read(file) for file in statms], None
+                ran = [_clock(clock) for clock in clocks]
             except OSError:
                 return self._take(at_s, stat, whole=False)
-            if b"" in tree[3]:
+            if ran != self._ran:  # who has not run since has its memory as it was
+                self._sizes = [
+                    size if now == then else read(file)
+                    for size, now, then, file in zip(self._sizes, ran, self._ran, statms, strict=True)
+                ]
+                self._ran = ran
+            if b"" in self._sizes:
                 return self._take(at_s, stat, whole=False)
+            tree = *tree[:2], ran, self._sizes, None
         self._stat_s = at_s
         return (
             at_s,
@@ -250,6 +261,9 @@ class LinuxHost:
         else:
             memory = -1 if limit.by_tree else self._meminfo
         cpu = limit.cpu if limit.by_usage else -1
+        # The next tick reads them all: now and then, since the system may take memory from one that does not run.
+        self._ran = [NAN] * len(tree[3])
+        self._sizes = [b""] * len(tree[3])
         return min(until_s, self._next_alone_s), self._mark, *tree[:4], memory, cpu, limit.cache_bytes
 
     def _must_read_seldom(self, at_s: float) -> bool:

@@ -72,12 +72,13 @@ class Process:
                 self._is_zombie = fields[0] in (b"Z", b"X")
                 self._stat_s = (int(fields[11]) + int(fields[12])) * _TICK_S
                 self.waited_s = (int(fields[13]) + int(fields[14])) * _TICK_S
+                self.alive = not self._is_zombie and self._statm[:2] != b"0 "
         if statm != self._statm:
             self._statm = statm
             sizes = statm.split(None, 3)
             if len(sizes) == 4:
                 self.private_bytes = (int(sizes[1]) - int(sizes[2])) * PAGE
-        self.alive = not self._is_zombie and statm[:2] != b"0 "  # a zombie has no memory
+            self.alive = not self._is_zombie and statm[:2] != b"0 "  # a zombie has no memory
         self.cpu_s = (self._stat_s if own_s is None else own_s) + self.waited_s
 
     def own_s(self) -> float | None:
