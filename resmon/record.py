@@ -7,8 +7,9 @@ process in the page cache, and a full disk is an exception, where a memory map
 would be a SIGBUS. No cell text is written.
 
 Rows are written together with one system call, which gives up the interpreter lock: a killed process takes those of the
-last 8 s along (``resmon.ticks.HOLD_S``). An event, such as the start of a cell, is written with the next tick, and all
-that was read before it; every row of the 2 s after it (``FRESH_S``), and every row while memory is short, at once.
+last 16 ticks along (``resmon.ticks.HOLD_TICKS``). An event, such as the start of a cell, is written with the next tick,
+and all that was read before it; every row of the 2 s after it (``FRESH_S``), and every row while memory is short, at
+once.
 """
 
 from __future__ import annotations

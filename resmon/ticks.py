@@ -25,7 +25,7 @@ LOOK_S, LOOK_TICKS, LOOK_MOST_S = 5.0, 10, 10.0
 ``LOOK_TICKS`` ticks or ``LOOK_MOST_S``; then with the next tick that makes rows."""
 GAP_PERIODS = 3.0
 """Polled power is not integrated over a stretch longer than this many periods."""
-HOLD_S = 8.0
+HOLD_S = 16.0
 """How old what was read may become before it is parsed and written to the flight record, where nobody asks for it."""
 TIGHT = 0.8
 """Nothing is held back while more than this share of the memory is in use: who is killed for it takes along what was

@@ -20,7 +20,7 @@ from resmon.sensors.linux import _NOT_QUICK, LinuxHost
 from resmon.sensors.process_files import Process
 from resmon.sensors.process_tree import ProcessTree
 from resmon.testing import scripted_gpu
-from resmon.ticks import HOLD_S
+from resmon.ticks import HOLD_TICKS
 from tests.fake_root import GIB, V2_MOUNT, cpu_lines, machine, write
 from tests.monitors import eventually
 from tests.test_batches import Held, Watching
@@ -320,9 +320,9 @@ def test_nothing_is_held_back_where_memory_is_short(tmp_path: Path) -> None:
             rows = [*rows, watching.waiting()]
         return max(rows[20:])
 
-    assert most_held(6 * GIB) >= HOLD_S / 0.5 - 2
+    assert most_held(6 * GIB) >= HOLD_TICKS - 2
     assert most_held(1 * GIB) == 0
-    assert most_held(6 * GIB) >= HOLD_S / 0.5 - 2
+    assert most_held(6 * GIB) >= HOLD_TICKS - 2
     watching.end()
 
 
